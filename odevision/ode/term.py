@@ -1,0 +1,97 @@
+"""ODETerm: the vector field f(t, y, args) as the solver calls it: checked and counted."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from odevision.ode.solution import Stats
+from odevision.types import State, VectorField
+
+
+@dataclasses.dataclass(frozen=True)
+class ODETerm:
+    """The right-hand side of dy/dt = f(t, y, args).
+
+    Args:
+        vector_field: called as f(t, y), plus the arguments; t is a zero-dimensional tensor.
+        stats: where evaluations are counted, never on the user's module.
+        phase: which of the two counters an evaluation goes to.
+    """
+
+    vector_field: VectorField
+    stats: Stats
+    phase: Literal["forward", "backward"] = "forward"
+
+    def __call__(self, t: float, y: State) -> State:
+        """Evaluate f at time t and state y.
+
+        Raises:
+            ValueError: f returned something else than a tensor of y's shape and dtype.
+        """
+        if self.phase == "forward":
+            self.stats.nfe_forward += 1
+        else:
+            self.stats.nfe_backward += 1
+        # full() and not tensor(): no copy from the host, so no wait on a GPU.
+        t_tensor = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
+        k = self.vector_field(t_tensor, y)
+        if not isinstance(k, Tensor) or k.shape != y.shape:
+            raise ValueError(
+                f"`vector_field` must return dy/dt, a tensor of the state's shape "
+                f"{tuple(y.shape)}, got {_describe(k)}. Try to keep the number of channels and the "
+                "resolution inside f, and change them between solves."
+            )
+        if k.dtype != y.dtype:
+            if not torch.is_autocast_enabled(y.device.type):
+                raise ValueError(
+                    f"`vector_field` must return the state's dtype {y.dtype}, got {k.dtype}. Try "
+                    f"to convert the module with .to({y.dtype}), or y0 to {k.dtype}."
+                )
+            k = k.to(y.dtype)
+        return k
+
+
+def bind_args(vector_field: VectorField, args: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Fix the arguments of f, so that the solver can call it as f(t, y).
+
+    A tuple is spread, f(t, y, *args), as SciPy does; anything else, and a tuple given to an f whose
+    third parameter is the last and is called `args`, is handed over whole, f(t, y, args).
+
+    Args:
+        vector_field: the user's callable.
+        args: the user's arguments; an empty tuple for none.
+
+    Returns:
+        A function of t and y alone.
+    """
+    if not callable(vector_field):
+        raise ValueError(
+            f"`vector_field` must be callable as f(t, y), got {type(vector_field).__name__}."
+        )
+    if not isinstance(args, tuple) or _takes_args_whole(vector_field):
+        return lambda t, y: vector_field(t, y, args)
+    if not args:
+        return vector_field
+    return lambda t, y: vector_field(t, y, *args)
+
+
+def _takes_args_whole(vector_field: VectorField) -> bool:
+    function = vector_field
+    if isinstance(vector_field, torch.nn.Module):
+        function = vector_field.forward
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # builtins have no signature
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) == 3 and positional[2].name == "args"
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,21 @@
+"""Shape aliases shared by every folder; no logic."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+State = Inexact[Tensor, "*shape"]
+"""What a solver advances: a real or complex tensor of any rank."""
+
+Scalar = Float[Tensor, ""]
+"""A zero-dimensional real tensor, such as the time t that a vector field receives."""
+
+Images = Float[Tensor, "batch channels height width"]
+"""A batch of normalized images, or of feature maps made from them."""
+
+Logits = Float[Tensor, "batch classes"]
+"""Unnormalized class scores."""
+
+VectorField = Callable[..., Tensor]
+"""f(t, y) or f(t, y, *args): dy/dt, of y's shape and dtype."""
