@@ -1,0 +1,23 @@
+"""Whole networks, each with its configuration right above it, and an explicit registry."""
+
+from odevision.models.registry import (
+    MODELS,
+    build_model,
+    config_from_dict,
+    create_model,
+    first_block_input,
+    list_models,
+    model_name,
+    total_nfe,
+)
+
+__all__ = [
+    "MODELS",
+    "build_model",
+    "config_from_dict",
+    "create_model",
+    "first_block_input",
+    "list_models",
+    "model_name",
+    "total_nfe",
+]

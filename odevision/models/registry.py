@@ -1,0 +1,114 @@
+"""The registry of networks: every name, what builds it, and one line about it."""
+
+import dataclasses
+import difflib
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from odevision.models.odenet import ODENet, ODENetConfig
+from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
+from odevision.models.resnet import ResNet, ResNetConfig
+from odevision.types import Images, State
+
+ModelConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig
+Model = ODENet | ODENetStacked | ResNet
+
+
+class ModelEntry(NamedTuple):
+    """One network of the registry."""
+
+    config: type[ModelConfig]
+    model: type[Model]
+    description: str
+
+
+MODELS: dict[str, ModelEntry] = {
+    "odenet": ModelEntry(
+        ODENetConfig, ODENet, "the paper's network: stem, one ODE block of 64 channels, head"
+    ),
+    "odenet-stacked": ModelEntry(
+        ODENetStackedConfig, ODENetStacked, "ODE blocks at falling resolutions, rising widths"
+    ),
+    "resnet": ModelEntry(
+        ResNetConfig, ResNet, "the baseline: residual blocks where an ODE network has ODEs"
+    ),
+}
+
+
+def list_models() -> list[str]:
+    """Names of the networks that `create_model` builds."""
+    return list(MODELS)
+
+
+def create_model(name: str, **fields: Any) -> Model:
+    """Build a network by name, with fresh weights.
+
+    Args:
+        name: one of `list_models()`.
+        **fields: fields of its configuration, such as num_classes, in_channels, solver, num_steps;
+            the configuration class is `MODELS[name].config`.
+
+    Raises:
+        ValueError: there is no such network or field, or a value is out of range.
+    """
+    return build_model(config_from_dict(name, fields))
+
+
+def build_model(config: ModelConfig) -> Model:
+    """Build the network that a configuration describes, with fresh weights."""
+    return MODELS[model_name(config)].model(config)  # pyright: ignore[reportArgumentType]
+
+
+def model_name(config: ModelConfig) -> str:
+    """Name of the network that a configuration belongs to."""
+    return next(name for name, entry in MODELS.items() if entry.config is type(config))
+
+
+def config_from_dict(name: str, fields: dict[str, Any]) -> ModelConfig:
+    """Configuration of a network from plain values, as a checkpoint's card holds them.
+
+    Raises:
+        ValueError: there is no such network or field, or a value is out of range.
+    """
+    if name not in MODELS:
+        raise ValueError(_unknown("model", name, list_models()))
+    config = MODELS[name].config
+    known = [field.name for field in dataclasses.fields(config)]
+    for key in fields:
+        if key not in known:
+            raise ValueError(_unknown(f"field of {name}", key, known))
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return config(**values)
+
+
+def total_nfe(model: Model) -> int:
+    """Evaluations of all vector fields in the model's latest forward pass; 0 without ODE blocks."""
+    blocks = model.ode_blocks()
+    return sum(block.last_stats.nfe_forward for block in blocks if block.last_stats is not None)
+
+
+@torch.no_grad()
+def first_block_input(model: Model, images: Images) -> State:
+    """The state on which the first ODE block starts.
+
+    Raises:
+        ValueError: the model has no ODE block.
+    """
+    blocks = model.ode_blocks()
+    if not blocks:
+        raise ValueError("`model` must have an ODE block. Try an odenet.")
+    states: list[State] = []
+    handle = blocks[0].register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+    try:
+        model(images)
+    finally:
+        handle.remove()
+    return states[0]
+
+
+def _unknown(what: str, given: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"there is no {what} named {given!r}; there are: {', '.join(known)}.{hint}"

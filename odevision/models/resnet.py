@@ -1,0 +1,84 @@
+"""resnet: the baseline. An ODE network's twin at matched parameters, residual blocks for its ODEs."""
+
+import dataclasses
+from typing import Literal
+
+from torch import nn
+
+from odevision.nn.head import AverageHead, MaxHead
+from odevision.nn.ode_block import ODEBlock
+from odevision.nn.residual import ConvResidual, GatedConvResidual
+from odevision.nn.stem import DownsamplingStem, WhiteningStem
+from odevision.nn.transition import Transition
+from odevision.types import Images, Logits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """Configuration of ResNet.
+
+    Attributes:
+        in_channels: channels of the images.
+        num_classes: number of classes.
+        like: the network whose stem, transitions and head it shares.
+        widths: channels of each stage; None takes those of the twin.
+        blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters.
+    """
+
+    in_channels: int = 1
+    num_classes: int = 10
+    like: Literal["odenet", "odenet-stacked"] = "odenet"
+    widths: tuple[int, ...] | None = None
+    blocks_per_stage: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no network has."""
+        for name in ("in_channels", "num_classes", "blocks_per_stage"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.like == "odenet" and self.widths is not None and len(self.widths) != 1:
+            raise ValueError(
+                f"`widths` must hold one number with like='odenet', got {self.widths}. Try 64, or "
+                "like='odenet-stacked'."
+            )
+
+
+class ResNet(nn.Module):
+    """Stem, residual blocks, head; the number of layers is fixed, there is no ODE in it.
+
+    Args:
+        config: its configuration.
+    """
+
+    def __init__(self, config: ResNetConfig) -> None:
+        """Build the twin of `config.like`."""
+        super().__init__()
+        self.config = config
+        stages: list[nn.Module] = []
+        if config.like == "odenet":
+            (width,) = config.widths or (64,)
+            self.stem: nn.Module = DownsamplingStem(config.in_channels, width)
+            stages += [ConvResidual(width) for _ in range(config.blocks_per_stage)]
+            self.head: nn.Module = AverageHead(width, config.num_classes)
+        else:
+            self.stem = stem = WhiteningStem(config.in_channels)
+            width = stem.out_channels
+            for channels in config.widths or (64, 256, 256):
+                stages.append(Transition(width, channels))
+                stages += [GatedConvResidual(channels) for _ in range(config.blocks_per_stage)]
+                width = channels
+            self.head = MaxHead(width, config.num_classes)
+        self.stages = nn.Sequential(*stages)
+
+    def initialize_from(self, images: Images) -> None:
+        """Set the whitening filters, where there are any, from normalized training images."""
+        if isinstance(self.stem, WhiteningStem):
+            self.stem.initialize_from(images)
+
+    def forward(self, images: Images) -> Logits:
+        """Class scores of normalized images."""
+        return self.head(self.stages(self.stem(images)))
+
+    def ode_blocks(self) -> list[ODEBlock]:
+        """None: the residual network solves no ODE."""
+        return []

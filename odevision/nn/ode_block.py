@@ -1,0 +1,123 @@
+"""ODEBlock: a layer whose output is the state at t1 of an ODE that starts at its input."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from odevision.ode.solution import Solution, Stats
+from odevision.solve import DEFAULT_MAX_STEPS, Gradient, odesolve, resolve_solver
+from odevision.types import State, VectorField
+
+
+class ODEBlock(nn.Module):
+    """y(t1) where dy/dt = f(t, y) and y(t0) is the input.
+
+    Half-precision inputs are raised to float32: the state is a sum of many small increments. Under
+    autocast only the vector field computes in half precision.
+
+    Args:
+        vector_field: module called as f(t, y), keeping y's shape. With a method `prepare(y)`, what
+            that returns is made once a solve and passed on as further arguments.
+        solver: name of the solver. dopri5 is the paper's.
+        num_steps: equal steps; None adapts them to the tolerance.
+        rtol: relative tolerance.
+        atol: absolute tolerance.
+        gradient: `checkpointed` (small memory) or `direct`.
+        t0: start time.
+        t1: end time.
+        max_steps: most attempted steps.
+
+    Attributes:
+        last_stats: cost of the latest forward pass, and of its backward pass once that has run.
+
+    Raises:
+        ValueError: an argument is out of range, or the field holds BatchNorm or dropout, with which
+            f would change between two evaluations of one solve.
+    """
+
+    def __init__(
+        self,
+        vector_field: nn.Module,
+        *,
+        solver: str = "dopri5",
+        num_steps: int | None = None,
+        rtol: float = 1e-3,
+        atol: float = 1e-3,
+        gradient: Gradient = "checkpointed",
+        t0: float = 0.0,
+        t1: float = 1.0,
+        max_steps: int = DEFAULT_MAX_STEPS,
+    ) -> None:
+        """Keep the settings; they are checked at the first solve as odesolve checks them."""
+        super().__init__()
+        resolve_solver(solver)
+        self.vector_field = vector_field
+        self.solver = solver
+        self.num_steps = num_steps
+        self.rtol, self.atol = rtol, atol
+        self.gradient: Gradient = gradient
+        self.t0, self.t1 = t0, t1
+        self.max_steps = max_steps
+        self.last_stats: Stats | None = None
+        _refuse_changing_layers(vector_field)
+
+    def forward(self, y0: State) -> State:
+        """The state at t1, of y0's shape.
+
+        Raises:
+            SolveError: t1 could not be reached.
+        """
+        return self.solve(y0).y1
+
+    def trajectory(self, y0: State, ts: Float[Tensor, " times"]) -> State:
+        """The states at the times ts, shape (times, *y0.shape); ts lie between t0 and t1."""
+        return self.solve(y0, save_at=ts).ys
+
+    def solve(self, y0: State, save_at: Float[Tensor, " times"] | None = None) -> Solution:
+        """The whole Solution; see `odevision.odesolve`."""
+        _refuse_changing_layers(self.vector_field)
+        if y0.dtype in (torch.bfloat16, torch.float16):
+            y0 = y0.float()
+        prepare = getattr(self.vector_field, "prepare", None)
+        solution = odesolve(
+            self.vector_field,
+            y0,
+            self.t0,
+            self.t1,
+            args=() if prepare is None else tuple(prepare(y0)),
+            solver=self.solver,
+            num_steps=self.num_steps,
+            rtol=self.rtol,
+            atol=self.atol,
+            gradient=self.gradient,
+            save_at=save_at,
+            max_steps=self.max_steps,
+        )
+        self.last_stats = solution.stats
+        return solution
+
+    def extra_repr(self) -> str:
+        """The settings of the solve."""
+        steps = f"rtol={self.rtol}, atol={self.atol}"
+        if self.num_steps is not None:
+            steps = f"num_steps={self.num_steps}"
+        return f"solver={self.solver}, {steps}, gradient={self.gradient}, t=[{self.t0}, {self.t1}]"
+
+
+def _refuse_changing_layers(vector_field: VectorField) -> None:
+    """A layer that answers differently each time would make f another function at every stage."""
+    if not isinstance(vector_field, nn.Module):
+        return
+    for name, module in vector_field.named_modules():
+        batch_norm = isinstance(module, _BatchNorm) and (
+            module.training or not module.track_running_stats
+        )
+        dropout = isinstance(module, _DropoutNd) and module.training and module.p > 0
+        if batch_norm or dropout:
+            remedy = "GroupNorm or LayerNorm" if batch_norm else "weight decay, or dropout after it"
+            raise ValueError(
+                f"`vector_field` must not hold {type(module).__name__} in training mode (at "
+                f"{name!r}): f would change between the evaluations of one solve. Try {remedy}."
+            )

@@ -1,0 +1,65 @@
+"""Stems: from images to the feature map on which the first ODE starts."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from odevision.types import Images
+
+
+class DownsamplingStem(nn.Sequential):
+    """The paper's stem: three convolutions that take 28 x 28 to 6 x 6.
+
+    Args:
+        in_channels: channels of the images.
+        channels: channels of the result.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        """Norm and ReLU stand between the convolutions."""
+        groups = min(32, channels)
+        super().__init__(
+            nn.Conv2d(in_channels, channels, 3),
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 4, stride=2, padding=1),
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 4, stride=2, padding=1),
+        )
+
+
+class WhiteningStem(nn.Module):
+    """A frozen 2x2 convolution that whitens image patches, then GELU.
+
+    Its filters are the eigenvectors of the patch covariance, each with both signs, divided by the
+    square root of their eigenvalue. Only its bias trains. Reference: Jordan 2024, arXiv 2404.00498.
+
+    Args:
+        in_channels: channels of the images; the result has 8 times as many.
+        epsilon: added to the eigenvalues, in units of the normalized pixels squared.
+    """
+
+    def __init__(self, in_channels: int, *, epsilon: float = 5e-4) -> None:
+        """Start from random filters; `initialize_from` replaces them."""
+        super().__init__()
+        self.epsilon = epsilon
+        self.out_channels = 8 * in_channels
+        self.conv = nn.Conv2d(in_channels, self.out_channels, 2)
+        self.conv.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def initialize_from(self, images: Images) -> None:
+        """Set the filters from training images, as normalized for the network."""
+        channels = images.shape[1]
+        patches = F.unfold(images.float(), 2).transpose(1, 2).reshape(-1, channels * 4).double()
+        patches = patches - patches.mean(0)
+        eigenvalues, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / (eigenvalues + self.epsilon).sqrt()).T.reshape(-1, channels, 2, 2)
+        assert self.conv.bias is not None
+        self.conv.weight.copy_(torch.cat([filters, -filters]).to(self.conv.weight))
+        self.conv.bias.zero_()
+
+    def forward(self, images: Images) -> Images:
+        """Whitened patches, one pixel smaller in height and width."""
+        return F.gelu(self.conv(images))

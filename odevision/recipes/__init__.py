@@ -1,0 +1,27 @@
+"""Named experiments: each is a function that returns one typed configuration.
+
+Its docstring states command, time and result. `RECIPES` is the explicit list.
+"""
+
+from collections.abc import Callable
+
+from odevision.recipes.cifar10 import cifar10, cifar10_report
+from odevision.recipes.debug import debug
+from odevision.recipes.mnist import mnist, mnist_mini
+from odevision.training.config import TrainConfig
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "mnist-mini": mnist_mini,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "cifar10-report": cifar10_report,
+    "debug": debug,
+}
+
+
+def list_recipes() -> list[str]:
+    """Names that `odevision train` takes."""
+    return list(RECIPES)
+
+
+__all__ = ["RECIPES", "list_recipes"]
