@@ -1,0 +1,179 @@
+"""Image folders: DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from odevision.data.image import ImageReadError, check_image_header, list_folder, read_image
+from odevision.data.locate import DataNotFoundError
+from odevision.data.preprocessing import Preprocessing
+
+logger = logging.getLogger(__name__)
+
+_TEST_FOLDERS = ("test", "val", "valid", "validation")
+
+
+def class_names_of(folder: str | Path) -> tuple[str, ...]:
+    """Return the classes of an image folder: the sorted names of the folders in DIR/train.
+
+    Args:
+        folder: DIR.
+
+    Returns:
+        At least two names.
+
+    Raises:
+        ValueError: If DIR/train holds fewer than two folders.
+    """
+    train = Path(folder) / "train"
+    names = tuple(sorted(path.name for path in _class_folders(train)))
+    if len(names) < 2:
+        raise ValueError(
+            f"{train}: must hold a folder of images for each of at least two classes, got "
+            f"{list(names)}. Try the layout {train}/CLASS/IMAGE.jpg."
+        )
+    return names
+
+
+def list_labeled_images(
+    folder: str | Path, split: Literal["train", "test"], class_names: Sequence[str]
+) -> tuple[list[Path], list[int]]:
+    """List an image folder's files with their classes.
+
+    Args:
+        folder: DIR.
+        split: "train" reads DIR/train; "test" reads DIR/test or, if there is none, DIR/val.
+        class_names: The classes, from `class_names_of`.
+
+    Returns:
+        Paths, sorted within a class, and their indices into `class_names`.
+
+    Raises:
+        DataNotFoundError: If the split has no folder.
+        ValueError: If a class of train has no image, or the split has an unknown class.
+    """
+    root = _split_folder(Path(folder), split)
+    found = {path.name: path for path in _class_folders(root)}
+    unknown = sorted(set(found) - set(class_names))
+    if unknown:
+        raise ValueError(f"{root}: holds classes that train has not: {', '.join(unknown)}.")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names):
+        images = list_folder(found[name]) if name in found else []
+        if not images and split == "train":
+            raise ValueError(f"{root / name}: a class must have images, got a folder with none.")
+        paths += images
+        labels += [label] * len(images)
+    if not paths:
+        raise ValueError(f"{root}: must hold images, got a folder with none.")
+    _warn_of_other_files(root, paths)
+    return paths, labels
+
+
+def decode_images(
+    paths: Sequence[Path], preprocessing: Preprocessing
+) -> UInt8[Tensor, "num channels height width"]:
+    """Read and preprocess files, on several threads (decoders release the interpreter lock).
+
+    Args:
+        paths: At least one file.
+        preprocessing: Its `to_uint8` is applied.
+
+    Returns:
+        The images, in the order of `paths`.
+
+    Raises:
+        ValueError: If any file cannot be read; all such files are named.
+    """
+    size = preprocessing.image_size
+    images = torch.empty(len(paths), preprocessing.num_channels, size, size, dtype=torch.uint8)
+
+    def decode(index: int) -> ImageReadError | None:
+        try:
+            images[index] = preprocessing.to_uint8(read_image(paths[index]))
+        except ImageReadError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        errors = [error for error in pool.map(decode, range(len(paths))) if error is not None]
+    _refuse_unreadable(errors, len(paths))
+    return images
+
+
+def check_headers(paths: Sequence[Path]) -> None:
+    """Check many files quickly: each must exist and begin like an image.
+
+    Args:
+        paths: Image files.
+
+    Raises:
+        ValueError: If any fails; all such files are named.
+    """
+
+    def check(path: Path) -> ImageReadError | None:
+        try:
+            check_image_header(path)
+        except ImageReadError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        errors = [error for error in pool.map(check, paths) if error is not None]
+    _refuse_unreadable(errors, len(paths))
+
+
+def _refuse_unreadable(errors: Sequence[ImageReadError], num_images: int) -> None:
+    # Skipping them was rejected: the split would depend on which files happen to be readable, and
+    # a run could not be resumed exactly after a repair.
+    if errors:
+        names = "\n".join(f"  {error}" for error in errors)
+        raise ValueError(
+            f"{len(errors)} of {num_images} images cannot be read:\n{names}\n"
+            "Try repairing, replacing or removing these files."
+        )
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def _split_folder(folder: Path, split: Literal["train", "test"]) -> Path:
+    names = ("train",) if split == "train" else _TEST_FOLDERS
+    for name in names:
+        if (folder / name).is_dir():
+            if split == "test" and name != "test":
+                logger.warning("%s has no test folder; %s serves as test data", folder, name)
+            return folder / name
+    raise DataNotFoundError(
+        f"{folder}: has no {split} data. Try the layout {folder / names[0]}/CLASS/IMAGE.jpg."
+    )
+
+
+def _warn_of_other_files(root: Path, images: Sequence[Path]) -> None:
+    known = set(images)
+    others = [
+        path
+        for path in sorted(root.rglob("*"))
+        if path not in known and path.is_file() and not path.name.startswith(".")
+    ]
+    if others:
+        names = ", ".join(str(path) for path in others[:5])
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        logger.warning(
+            "%d files under %s are no images of a class and are left out: %s%s",
+            len(others),
+            root,
+            names,
+            more,
+        )
