@@ -14,6 +14,9 @@ Scalar = Float[Tensor, ""]
 Images = Float[Tensor, "batch channels height width"]
 """A batch of normalized images, or of feature maps made from them."""
 
+FeatureMaps = Float[Tensor, "batch features rows columns"]
+"""Feature maps of another width and resolution than the images they are made from."""
+
 Logits = Float[Tensor, "batch classes"]
 """Unnormalized class scores."""
 

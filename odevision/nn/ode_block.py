@@ -3,12 +3,16 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from odevision.ode.solution import Solution, Stats
-from odevision.solve import DEFAULT_MAX_STEPS, Gradient, odesolve, resolve_solver
-from odevision.types import State, VectorField
+from odevision.solve import (
+    DEFAULT_MAX_STEPS,
+    Gradient,
+    odesolve,
+    refuse_changing_layers,
+    resolve_solver,
+)
+from odevision.types import State
 
 
 class ODEBlock(nn.Module):
@@ -61,7 +65,7 @@ class ODEBlock(nn.Module):
         self.t0, self.t1 = t0, t1
         self.max_steps = max_steps
         self.last_stats: Stats | None = None
-        _refuse_changing_layers(vector_field)
+        refuse_changing_layers(vector_field)
 
     def forward(self, y0: State) -> State:
         """The state at t1, of y0's shape.
@@ -77,7 +81,6 @@ class ODEBlock(nn.Module):
 
     def solve(self, y0: State, save_at: Float[Tensor, " times"] | None = None) -> Solution:
         """The whole Solution; see `odevision.odesolve`."""
-        _refuse_changing_layers(self.vector_field)
         if y0.dtype in (torch.bfloat16, torch.float16):
             y0 = y0.float()
         prepare = getattr(self.vector_field, "prepare", None)
@@ -104,20 +107,3 @@ class ODEBlock(nn.Module):
         if self.num_steps is not None:
             steps = f"num_steps={self.num_steps}"
         return f"solver={self.solver}, {steps}, gradient={self.gradient}, t=[{self.t0}, {self.t1}]"
-
-
-def _refuse_changing_layers(vector_field: VectorField) -> None:
-    """A layer that answers differently each time would make f another function at every stage."""
-    if not isinstance(vector_field, nn.Module):
-        return
-    for name, module in vector_field.named_modules():
-        batch_norm = isinstance(module, _BatchNorm) and (
-            module.training or not module.track_running_stats
-        )
-        dropout = isinstance(module, _DropoutNd) and module.training and module.p > 0
-        if batch_norm or dropout:
-            remedy = "GroupNorm or LayerNorm" if batch_norm else "weight decay, or dropout after it"
-            raise ValueError(
-                f"`vector_field` must not hold {type(module).__name__} in training mode (at "
-                f"{name!r}): f would change between the evaluations of one solve. Try {remedy}."
-            )

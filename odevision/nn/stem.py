@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from odevision.types import Images
+from odevision.types import FeatureMaps, Images
 
 
 class DownsamplingStem(nn.Sequential):
@@ -60,6 +60,6 @@ class WhiteningStem(nn.Module):
         self.conv.weight.copy_(torch.cat([filters, -filters]).to(self.conv.weight))
         self.conv.bias.zero_()
 
-    def forward(self, images: Images) -> Images:
+    def forward(self, images: Images) -> FeatureMaps:
         """Whitened patches, one pixel smaller in height and width."""
         return F.gelu(self.conv(images))

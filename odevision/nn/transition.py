@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from odevision.types import Images
+from odevision.types import FeatureMaps, Images
 
 
 class Transition(nn.Sequential):
@@ -26,6 +26,6 @@ class Transition(nn.Sequential):
         norm.weight.requires_grad_(False)
         super().__init__(conv, nn.MaxPool2d(2), norm, nn.GELU())
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Images) -> FeatureMaps:
         """Feature map of half the height and width, rounded down."""
         return super().forward(x)

@@ -1,0 +1,83 @@
+"""Vector fields keep the state's shape, see the time and each sample alone."""
+
+import pytest
+import torch
+
+from odevision.nn import ConvField, GatedConvField, ODEBlock
+
+
+def fields() -> list[torch.nn.Module]:
+    torch.manual_seed(0)
+    return [ConvField(32), GatedConvField(32)]
+
+
+def call(field: torch.nn.Module, t: float, y: torch.Tensor) -> torch.Tensor:
+    args = field.prepare(y) if isinstance(field, ConvField) else ()
+    return field(torch.tensor(t, dtype=y.dtype), y, *args)
+
+
+@pytest.mark.parametrize("field", fields(), ids=lambda field: type(field).__name__)
+def test_a_field_keeps_shape_and_dtype(field: torch.nn.Module) -> None:
+    y = torch.randn(3, 32, 6, 5)
+    assert call(field, 0.3, y).shape == y.shape
+    assert call(field, 0.3, y).dtype == y.dtype
+
+
+@pytest.mark.parametrize("field", fields(), ids=lambda field: type(field).__name__)
+def test_a_sample_does_not_see_its_neighbors(field: torch.nn.Module) -> None:
+    field = field.double()
+    y = torch.randn(4, 32, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    alone = torch.cat([call(field, 0.3, one[None]) for one in y])
+    torch.testing.assert_close(call(field, 0.3, y), alone, rtol=1e-10, atol=1e-12)
+
+
+def test_the_paper_field_depends_on_the_time() -> None:
+    torch.manual_seed(0)
+    field, y = ConvField(32), torch.randn(2, 32, 6, 6)
+    assert not torch.allclose(call(field, 0.0, y), call(field, 1.0, y))
+
+
+def test_the_gated_field_learns_to_depend_on_the_time() -> None:
+    torch.manual_seed(0)
+    field, y = GatedConvField(32), torch.randn(2, 32, 6, 6)
+    call(field, 0.5, y).square().sum().backward()
+    assert field.time_shift.grad is not None and field.time_shift.grad.abs().sum() > 0
+    assert field.time_gain.grad is not None and field.time_gain.grad.abs().sum() > 0
+
+
+def test_channels_that_do_not_fit_the_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 32, got 40"):
+        ConvField(40)
+    with pytest.raises(ValueError, match="multiple of groups = 16, got 20"):
+        GatedConvField(20)
+
+
+def test_time_responses_are_made_once_a_solve() -> None:
+    torch.manual_seed(0)
+    field = ConvField(32)
+    calls = []
+    prepare = field.prepare
+    field.prepare = lambda y: calls.append(1) or prepare(y)  # type: ignore[method-assign]
+    ODEBlock(field, solver="rk4", num_steps=3)(torch.randn(2, 32, 6, 6))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
+def test_gradients_reach_the_time_weights_through_the_prepared_responses(gradient: str) -> None:
+    torch.manual_seed(0)
+    field = ConvField(32).double()
+    y = torch.randn(2, 32, 4, 4, dtype=torch.float64)
+    block = ODEBlock(field, solver="dopri5", num_steps=2, gradient=gradient)
+    block(y).square().sum().backward()
+    theirs = field.conv1.time_weight.grad.clone()  # type: ignore[union-attr]
+
+    field.zero_grad()
+    responses = [lambda: field.conv1.time_response(y), lambda: field.conv2.time_response(y)]
+    from odevision import odesolve
+
+    every_call = odesolve(
+        lambda t, y: field(t, y, *(make() for make in responses)),
+        y, 0.0, 1.0, solver="dopri5", num_steps=2, gradient="direct",
+    )  # fmt: skip
+    every_call.y1.square().sum().backward()
+    torch.testing.assert_close(theirs, field.conv1.time_weight.grad, rtol=1e-9, atol=1e-12)

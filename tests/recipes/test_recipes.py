@@ -1,0 +1,46 @@
+"""Every recipe builds, survives YAML, and its network takes an optimizer step at a debug size."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from odevision.data.registry import DATASETS
+from odevision.models import build_model, total_nfe
+from odevision.recipes import RECIPES, list_recipes
+from odevision.training.config import from_yaml, to_yaml
+from odevision.training.optimizer import build_optimizer
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_bears_its_own_name_and_states_its_command(name: str) -> None:
+    assert RECIPES[name]().recipe == name
+    assert f"odevision train {name}" in (RECIPES[name].__doc__ or "")
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_survives_yaml(name: str) -> None:
+    config = RECIPES[name]()
+    assert from_yaml(to_yaml(config)) == config
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_fits_its_data_and_takes_two_steps(name: str) -> None:
+    torch.manual_seed(0)
+    config = RECIPES[name]()
+    info = DATASETS[config.data.name]
+    assert config.model.in_channels == info.num_channels
+    assert config.model.num_classes == len(info.class_names)
+    model = build_model(config.model)
+    gentle = dataclasses.replace(config.optimizer, learning_rate=1e-3)
+    optimizer = build_optimizer(model, gentle)
+    images = torch.randn(4, info.num_channels, info.image_size, info.image_size)
+    before = [p.detach().clone() for p in model.parameters()]
+    for _ in range(2):
+        loss = torch.nn.functional.cross_entropy(model(images), torch.arange(4))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert total_nfe(model) > 0
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
