@@ -1,0 +1,101 @@
+"""`odevision models | recipes | solvers | datasets | weights`: one line for each thing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from odevision.cli.arguments import parse_options
+from odevision.cli.options import Json
+from odevision.cli.output import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """Options of the lists."""
+
+    json: Json = False
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n", 1)[0]
+
+
+def _models() -> dict[str, str]:
+    from odevision.models.registry import MODELS
+
+    return {name: entry.description for name, entry in MODELS.items()}
+
+
+def list_recipes() -> dict[str, str]:
+    """Return the first line of each recipe's docstring by its name."""
+    from odevision.recipes import RECIPES
+
+    return {name: _first_line(recipe.__doc__) for name, recipe in RECIPES.items()}
+
+
+def _solvers() -> dict[str, str]:
+    from odevision.ode.methods import METHODS
+
+    def describe(name: str) -> str:
+        method = METHODS[name]
+        steps = (
+            f"adaptive or constant steps, error estimate of order {method.embedded_order}"
+            if method.embedded_order is not None
+            else "constant steps"
+        )
+        stages = "1 stage" if len(method.b) == 1 else f"{len(method.b)} stages"
+        return f"order {method.order}, {stages}, {steps}"
+
+    return {name: describe(name) for name in METHODS}
+
+
+def _datasets() -> dict[str, str]:
+    from odevision.data.sources import DATASETS
+
+    return {name: info.description for name, info in DATASETS.items()}
+
+
+def _weights() -> dict[str, str]:
+    from odevision.training.checkpoint import find_checkpoint, list_weights, read_card
+
+    def describe(name: str) -> str:
+        card = read_card(find_checkpoint(name))
+        accuracy = card.metrics.get("test_accuracy")
+        text = f"{card.model_name} trained on {card.dataset}, {card.num_parameters:,} parameters"
+        return text if accuracy is None else f"{text}, {accuracy:.2%} test accuracy"
+
+    return {name: describe(name) for name in list_weights()}
+
+
+_LISTS: dict[str, Callable[[], dict[str, str]]] = {
+    "models": _models,
+    "recipes": list_recipes,
+    "solvers": _solvers,
+    "datasets": _datasets,
+    "weights": _weights,
+}
+
+
+def run(words: Sequence[str], *, verb: str) -> int:
+    """Print a list.
+
+    Args:
+        words: the words after the verb.
+        verb: which list.
+
+    Returns:
+        The exit code.
+    """
+    options = parse_options(
+        ListOptions,
+        words,
+        verb=verb,
+        description=f"List the {verb}: name, then a description.",
+    )
+    entries = _LISTS[verb]()
+    if options.json:
+        write_json([{"name": name, "description": text} for name, text in entries.items()])
+        return 0
+    width = max(map(len, entries), default=0)
+    for name, text in entries.items():
+        print(f"{name:<{width}}  {text}".rstrip())
+    return 0

@@ -1,0 +1,72 @@
+"""Options that several verbs share, with their help."""
+
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+Model = Annotated[
+    Positional[str],
+    arg(
+        metavar="MODEL",
+        help="Run directory, checkpoint directory, or name of shipped weights.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    arg(
+        metavar="NAME|DIR",
+        help="Data set or image folder. Classes are matched by name, and the model's own "
+        "preprocessing is used.",
+        help_behavior_hint="(default: what the model was trained on)",
+    ),
+]
+DataRoot = Annotated[
+    str | None,
+    arg(
+        metavar="DIR",
+        help="Folder where data sets lie.",
+        help_behavior_hint="(default: $ODEVISION_DATA, the user's cache, a download)",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    arg(
+        metavar="N",
+        help="Only the first N test images in the order of the files; of an image folder, N "
+        "evenly spaced ones.",
+        help_behavior_hint="(default: all)",
+    ),
+]
+Solver = Annotated[
+    str | None,
+    arg(
+        metavar="NAME",
+        help="Another solver for the ODE blocks; see `odevision solvers`.",
+        help_behavior_hint="(default: the model's)",
+    ),
+]
+NumSteps = Annotated[
+    int | None,
+    arg(
+        metavar="N",
+        help="Constant steps in each ODE block.",
+        help_behavior_hint="(default: the model's)",
+    ),
+]
+Tolerance = Annotated[
+    float | None,
+    arg(
+        metavar="X",
+        help="Tolerance of adaptive steps.",
+        help_behavior_hint="(default: the model's)",
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    arg(help="Where to compute; auto takes a GPU if there is one."),
+]
+BatchSize = Annotated[int, arg(metavar="N", help="Images at once.")]
+Json = Annotated[
+    bool,
+    arg(help="Write one JSON document to stdout instead.", help_behavior_hint=""),
+]

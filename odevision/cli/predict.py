@@ -1,0 +1,177 @@
+"""`odevision predict`: the classes of image files."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from odevision.cli.arguments import parse_options
+from odevision.cli.errors import UsageError
+from odevision.cli.options import (
+    BatchSize,
+    Device,
+    Json,
+    Model,
+    NumSteps,
+    Solver,
+    Tolerance,
+)
+from odevision.cli.output import (
+    notes_console,
+    only_results_on_stdout,
+    results_console,
+    say_error,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from odevision.evaluation.predict import Prediction
+    from odevision.training.checkpoint import LoadedModel
+
+_DESCRIPTION = """\
+Classify image files, the images in folders, and globs. A file that cannot be read is reported by
+name, the others are still classified, and the exit code is 2.
+
+Example: odevision predict cifar10 photo.jpg holidays/ "scans/*.png" --top 3
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Options of `odevision predict`."""
+
+    model: Model
+    paths: Annotated[
+        Positional[tuple[str, ...]],
+        arg(
+            metavar="PATH...",
+            help="Image files, folders (with all folders in them) and globs.",
+            help_behavior_hint="(required)",
+        ),
+    ] = ()
+    top: Annotated[int, arg(metavar="K", help="How many classes to list for each image.")] = 5
+    json: Json = False
+    plot: Annotated[
+        bool,
+        arg(
+            help="Also draw each photo beside its most probable classes.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    out: Annotated[
+        str | None,
+        arg(
+            metavar="DIR",
+            help="Folder for the pictures that --plot draws.",
+            help_behavior_hint="(default: predictions)",
+        ),
+    ] = None
+    solver: Solver = None
+    num_steps: NumSteps = None
+    rtol: Tolerance = None
+    atol: Tolerance = None
+    device: Device = "auto"
+    batch_size: BatchSize = 64
+
+
+def _show(predictions: Sequence["Prediction"]) -> None:
+    table = Table()
+    table.add_column("file", overflow="fold")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    has_more = any(len(prediction.top) > 1 for prediction in predictions)
+    if has_more:
+        table.add_column("next", overflow="fold")
+    for prediction in predictions:
+        others = ", ".join(f"{label} {value:.1%}" for label, value in prediction.top[1:])
+        # Text: brackets in names of files and classes are not markup.
+        cells = [prediction.path, prediction.label, f"{prediction.probability:.1%}"]
+        table.add_row(*map(Text, [*cells, others] if has_more else cells))
+    results_console().print(table)
+
+
+def _draw(loaded: "LoadedModel", predictions: Sequence["Prediction"], folder: Path) -> None:
+    """Draw each photo beside its most probable classes; say where."""
+    import numpy as np
+
+    from odevision.cli.model import short_name
+    from odevision.data.image import read_image
+    from odevision.visual import plot_top, save_figure
+
+    used: set[str] = set()
+    for prediction in predictions:
+        photo = read_image(prediction.path)
+        seen = loaded.preprocessing.to_uint8(photo).permute(1, 2, 0).numpy()
+        figure = plot_top(
+            np.asarray(photo),
+            prediction,
+            seen=seen[:, :, 0] if seen.shape[2] == 1 else seen,
+            model=short_name(loaded),
+        )
+        stem = Path(prediction.path).stem
+        name, number = stem, 1
+        while name in used:
+            number += 1
+            name = f"{stem}-{number}"
+        used.add(name)
+        path = save_figure(figure, folder / f"{name}-top.png")
+        notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def run(words: Sequence[str], *, verb: str = "predict") -> int:
+    """Predict the classes of files and print them.
+
+    Args:
+        words: the words after the verb.
+        verb: its name.
+
+    Returns:
+        The exit code: 2 if a file could not be read.
+    """
+    options = parse_options(PredictOptions, words, verb=verb, description=_DESCRIPTION)
+    if not options.paths:
+        raise UsageError("`PATH` is missing: name the image files, folders or globs to classify")
+    if options.out is not None and not options.plot:
+        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
+    with only_results_on_stdout() if options.json else contextlib.nullcontext():
+        from odevision.cli.model import load_model
+        from odevision.evaluation.predict import predict_images
+
+        loaded = load_model(
+            options.model,
+            device=options.device,
+            solver=options.solver,
+            num_steps=options.num_steps,
+            rtol=options.rtol,
+            atol=options.atol,
+        )
+        predictions, errors = predict_images(
+            loaded, options.paths, top=options.top, batch_size=options.batch_size
+        )
+    if options.json:
+        write_json(
+            {
+                "predictions": [
+                    {
+                        "path": prediction.path,
+                        "label": prediction.label,
+                        "probability": prediction.probability,
+                        "top": [list(pair) for pair in prediction.top],
+                    }
+                    for prediction in predictions
+                ],
+                "errors": [{"path": path, "message": message} for path, message in errors],
+            }
+        )
+    elif predictions:
+        _show(predictions)
+    if options.plot:
+        _draw(loaded, predictions, Path(options.out or "predictions"))
+    for path, message in errors:
+        say_error(f"{path}: {message}")
+    return 2 if errors else 0

@@ -1,0 +1,130 @@
+"""`odevision train`: a recipe, its fields overridden at will, to a trained model."""
+
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from odevision.training.config import TrainConfig
+    from odevision.training.loop import TrainResult
+
+logger = logging.getLogger(__name__)
+
+_USAGE = """\
+usage: odevision train RECIPE [--data-root DIR] [--out RUN] [--resume] [--config F] [--FIELD VALUE]
+
+Train a network. `odevision train RECIPE --help` lists every field with its value in that recipe.
+
+recipes:
+{recipes}
+
+common options:
+  --out RUN             directory of the run; by default runs/RECIPE, runs/RECIPE-2, ...
+  --resume              go on with the run in --out (or the recipe's newest) where it was saved
+  --config FILE         take the fields of a YAML file, such as the config.yaml of a run
+  --data NAME|DIR       another data set, or a folder of images DIR/train/CLASS/IMAGE.jpg
+  --data-root DIR       folder where data sets lie
+  --model.name NAME     another network (see `odevision models`)
+  --epochs N            passes over the training images
+  --max-minutes X       stop in time and save
+  --device NAME         auto, cpu, cuda or mps
+  --seed N              of weights, order and augmentation
+  --precision NAME      fp32 or bf16
+
+examples:
+  odevision train mnist-mini
+  odevision train mnist --data-root data --epochs 3 --optimizer.learning-rate 0.05
+  odevision train --config runs/mnist/config.yaml --out runs/again
+  odevision train mnist --out runs/mnist --resume
+"""
+
+_DESCRIPTION = """\
+Train by the recipe {recipe}. Beside the fields below: --config FILE, --resume, --data NAME|DIR,
+--model.name NAME; see `odevision train --help`.
+"""
+
+
+def _print_usage() -> None:
+    from odevision.cli.listing import list_recipes
+
+    entries = list_recipes()
+    width = max(map(len, entries), default=0)
+    lines = [f"  {name:<{width}}  {text}" for name, text in entries.items()]
+    print(_USAGE.format(recipes="\n".join(lines)), end="")
+
+
+def _write_examples(config: "TrainConfig", run_dir: Path) -> Path | None:
+    """Write a few validation images into the run, so that `predict` can be tried at once."""
+    from odevision.data.sources import load_split
+    from odevision.evaluation.examples import write_examples
+
+    folder = run_dir / "examples"
+    try:
+        image_set = load_split(
+            config.data.name,
+            "validation",
+            data_root=config.data_root,
+            validation_fraction=config.data.validation_fraction,
+            image_size=config.data.image_size,
+            limit=5,
+        )
+        return folder if write_examples(image_set, folder) else None
+    except (OSError, ValueError) as error:
+        # The run is trained and saved: examples are not worth a failure.
+        logger.warning("No example images were written: %s", error)
+        return None
+
+
+def _next_commands(config: "TrainConfig", run_dir: Path, examples: Path | None) -> list[str]:
+    run = shlex.quote(str(run_dir))
+    root = f" --data-root {shlex.quote(config.data_root)}" if config.data_root else ""
+    pictures = "photo.jpg" if examples is None else shlex.quote(str(examples))
+    return [
+        f"odevision evaluate {run}{root}",
+        f"odevision predict {run} {pictures}",
+        f"odevision plot {run}{root}",
+    ]
+
+
+def _finish(config: "TrainConfig", result: "TrainResult") -> int:
+    """Say how the run ended and what can be done next."""
+    run_dir = Path(result.run_dir)
+    minutes, seconds = divmod(round(result.seconds), 60)
+    print(f"Epochs trained: {result.epochs} in {minutes} min {seconds} s.")
+    if "validation_accuracy" in result.metrics:
+        print(
+            f"Validation: accuracy {result.metrics['validation_accuracy']:.2%}, "
+            f"loss {result.metrics['validation_loss']:.4f}."
+        )
+    print(f"Saved: {result.checkpoint_dir}")
+    if result.stopped == "interrupted":
+        return 130  # the loop has said where it was saved and how to go on
+    print("Next:")
+    for command in _next_commands(config, run_dir, _write_examples(config, run_dir)):
+        print(f"  {command}")
+    return 0
+
+
+def run(words: Sequence[str], *, verb: str = "train") -> int:
+    """Train, then say what came out and what to try next.
+
+    Args:
+        words: the words after the verb.
+        verb: its name.
+
+    Returns:
+        The exit code.
+    """
+    if not words or list(words) in (["--help"], ["-h"]):
+        _print_usage()
+        return 0 if words else 2
+    from odevision.cli.train_config import read_request
+
+    request = read_request(words, description=_DESCRIPTION)
+    from odevision.training.loop import train
+    from odevision.training.progress import choose_progress
+
+    result = train(request.config, resume=request.resume, progress=choose_progress())
+    return _finish(request.config, result)

@@ -1,0 +1,228 @@
+"""The configuration of a training run from the words of `odevision train`.
+
+First the base is found (a recipe, a YAML file, or the run to resume), then the network class if
+another was asked for, and on this base every field can be overridden.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+import yaml
+
+from odevision.cli.arguments import OptionSpec, arrange, option_specs
+from odevision.cli.errors import UsageError, unknown
+from odevision.data.sources import dataset_info
+from odevision.models.registry import MODELS
+from odevision.recipes import RECIPES
+from odevision.training.config import TrainConfig, from_yaml, to_yaml
+from odevision.training.run_dir import read_run_config
+
+_EXTRA_OPTIONS = {
+    "--config": OptionSpec(name="--config", kind="one"),
+    "--resume": OptionSpec(name="--resume", kind="flag"),
+    "--data": OptionSpec(name="--data", kind="one"),
+    "--model.name": OptionSpec(name="--model.name", kind="one"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What a command line asks for.
+
+    Args:
+        config: the whole configuration.
+        resume: whether to go on with the run in `config.out`.
+    """
+
+    config: TrainConfig
+    resume: bool
+
+
+def _peek(words: Sequence[str], name: str) -> str | None:
+    """Return the last value given for an option, before the options of the base are known."""
+    value = None
+    for index, word in enumerate(words):
+        if word == "--":
+            break
+        typed, equals, text = word.partition("=")
+        if typed.replace("_", "-") == name:
+            if equals:
+                value = text
+            elif index + 1 < len(words):
+                value = words[index + 1]
+    return value
+
+
+def _peek_recipe(words: Sequence[str]) -> str | None:
+    """Return the recipe: a word that names one and is not the value of an option."""
+    for index, word in enumerate(words):
+        previous = words[index - 1] if index > 0 else ""
+        is_value = previous.startswith("--") and "=" not in previous and previous != "--resume"
+        if word in RECIPES and not is_value:
+            return word
+    return _peek(words, "--recipe")
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings with changes laid over them."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = _merged(old, value)
+        result[key] = value
+    return result
+
+
+def _from_file(path: Path, recipe: str | None) -> TrainConfig:
+    """Read a YAML file; with a recipe, the file's fields are laid over the recipe's.
+
+    The file's run directory is not taken over: it belongs to the run the file was saved by.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"`--config` {path} cannot be read: {error.strerror}") from error
+    try:
+        if recipe is not None:
+            changes = yaml.safe_load(text) or {}
+            if not isinstance(changes, Mapping):
+                raise ValueError("it must be a mapping of fields")
+            base = yaml.safe_load(to_yaml(RECIPES[recipe]()))
+            new_model = changes.get("model", {}).get("name", base["model"]["name"])
+            if new_model != base["model"]["name"]:
+                kept = ("num_classes", "in_channels")
+                base["model"] = {key: base["model"][key] for key in kept}
+            text = yaml.safe_dump(_merged(base, changes))
+        return dataclasses.replace(from_yaml(text), out=None)
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"`--config` {path}: {error}") from error
+
+
+def _run_to_resume(words: Sequence[str], recipe: str | None) -> Path:
+    """Return the run directory to go on with: `--out`, or the recipe's newest run."""
+    out = _peek(words, "--out")
+    if out is not None:
+        return Path(out)
+    if recipe is None:
+        raise UsageError("`--resume` needs to know the run: add --out RUN, or name the recipe")
+    pattern = re.compile(rf"{re.escape(recipe)}(?:-(\d+))?")
+    numbered = [
+        (int(match[1] or 1), path)
+        for path in Path("runs").glob(f"{recipe}*")
+        if (match := pattern.fullmatch(path.name)) and path.is_dir()
+    ]
+    if not numbered:
+        raise UsageError(f"there is no run runs/{recipe} to resume; add --out RUN")
+    return max(numbered)[1]
+
+
+def _base(words: Sequence[str], *, resume: bool) -> TrainConfig:
+    """Return the configuration that the options of a command line are laid over."""
+    recipe = _peek_recipe(words)
+    if recipe is not None and recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
+    file = _peek(words, "--config")
+    if resume:
+        if file is not None:
+            raise UsageError(
+                "`--config` cannot be given with --resume: a run goes on with its own config.yaml"
+            )
+        run = _run_to_resume(words, recipe)
+        stored = read_run_config(run)
+        if recipe is not None and recipe != stored.recipe:
+            raise UsageError(f"`{run}` is a run of the recipe {stored.recipe}, not of {recipe}")
+        # The time limit of the first call has been used up; this call has its own or none.
+        return dataclasses.replace(stored, out=str(run), max_minutes=None)
+    if file is not None:
+        return _from_file(Path(file), recipe)
+    if recipe is None:
+        given = [word for word in words[:1] if not word.startswith("-")]
+        if given:
+            raise unknown("recipe", given[0], RECIPES)
+        raise UsageError(
+            f"`RECIPE` is missing: name one of {', '.join(RECIPES)}, or give --config FILE"
+        )
+    return RECIPES[recipe]()
+
+
+def _with_model(base: TrainConfig, name: str | None) -> TrainConfig:
+    """Exchange the network; the classes and channels of the data stay."""
+    if name is None:
+        return base
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    if isinstance(base.model, MODELS[name].config):
+        return base
+    model = MODELS[name].config(
+        num_classes=base.model.num_classes, in_channels=base.model.in_channels
+    )
+    return dataclasses.replace(base, model=model)
+
+
+def _with_data(base: TrainConfig, words: Sequence[str]) -> TrainConfig:
+    """Exchange the data set, and fit the network's classes and channels to it."""
+    name = _peek(words, "--data") or _peek(words, "--data.name")
+    if name is None or name == base.data.name:
+        return base
+    info = dataset_info(name, data_root=_peek(words, "--data-root") or base.data_root)
+    model = dataclasses.replace(
+        base.model, num_classes=len(info.class_names), in_channels=info.num_channels
+    )
+    return dataclasses.replace(base, model=model, data=dataclasses.replace(base.data, name=name))
+
+
+def read_request(words: Sequence[str], *, description: str) -> TrainRequest:
+    """Turn the words after `odevision train` into a configuration.
+
+    Args:
+        words: the words.
+        description: text above the help.
+
+    Returns:
+        What is asked for.
+
+    Raises:
+        UsageError: an option, recipe or model is unknown, or options contradict each other.
+        ValueError: a value is out of its range.
+        SystemExit: help was asked for (0), or a value does not fit (2, explained on stderr).
+    """
+    words = list(words)
+    options_end = words.index("--") if "--" in words else len(words)
+    resume = any(word in ("--resume", "--resume=true") for word in words[:options_end])
+    base = _with_model(_base(words, resume=resume), _peek(words, "--model.name"))
+    base = _with_data(base, words)
+
+    fields = option_specs(TrainConfig, base, switches_off=True)
+    options, positionals = arrange(words, {**fields, **_EXTRA_OPTIONS})
+    if any(word != base.recipe for word in positionals):
+        extra = next(word for word in positionals if word != base.recipe)
+        raise UsageError(f"one recipe at a time, got also `{extra}`")
+    config = tyro.cli(
+        TrainConfig,
+        args=_without_extra(options),
+        default=base,
+        prog=f"odevision train {base.recipe}",
+        description=description.format(recipe=base.recipe),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    return TrainRequest(config=config, resume=resume)
+
+
+def _without_extra(options: Sequence[str]) -> list[str]:
+    """Drop the options that are no fields of the configuration; they have had their effect."""
+    kept: list[str] = []
+    following = list(options)
+    while following:
+        word = following.pop(0)
+        spec = _EXTRA_OPTIONS.get(word)
+        if spec is None:
+            kept.append(word)
+        elif spec.kind == "one":
+            following.pop(0)
+    return kept

@@ -1,0 +1,1 @@
+"""Checkpoints to numbers and predictions, as plain dataclasses."""

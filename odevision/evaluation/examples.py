@@ -1,0 +1,45 @@
+"""A few pictures of a data set as files, for a first try of `predict`."""
+
+from pathlib import Path
+
+import PIL.Image
+from jaxtyping import UInt8
+from torch import Tensor
+
+from odevision.data.image_set import ImageSet
+
+
+def to_picture(image: UInt8[Tensor, "channels height width"]) -> PIL.Image.Image:
+    """Return an image tensor as a picture, pixel by pixel the same.
+
+    Args:
+        image: 0 to 255; one channel becomes greyscale, three become color.
+    """
+    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
+    return PIL.Image.fromarray(pixels.contiguous().cpu().numpy())
+
+
+def write_examples(image_set: ImageSet, folder: Path, *, number: int = 5) -> list[Path]:
+    """Write the first images of a split as PNG files, the true class in the name.
+
+    PNG keeps every pixel, so predicting such a file gives the same as evaluating the image.
+
+    Args:
+        image_set: a split in memory; one of files needs no examples and gives none.
+        folder: where to write; made if needed.
+        number: how many, fewer if the split is smaller.
+
+    Returns:
+        The files written.
+    """
+    if image_set.images is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for index in range(min(number, len(image_set))):
+        label = image_set.class_names[int(image_set.labels[index])]
+        name = "".join(letter if letter.isalnum() else "_" for letter in label)
+        path = folder / f"{index}-true-{name}.png"
+        to_picture(image_set.images[index]).save(path)
+        written.append(path)
+    return written

@@ -1,0 +1,82 @@
+"""The images a model is evaluated on, brought to its size and its order of classes."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from odevision.data.image_set import ImageSet
+from odevision.data.sources import dataset_info, load_split
+from odevision.training.checkpoint import LoadedModel
+
+
+def class_mapping(
+    data: str, data_names: Sequence[str], model_names: Sequence[str]
+) -> Int64[Tensor, " data_classes"]:
+    """Return the model's class index for each class of a data set, matched by name.
+
+    Args:
+        data: name of the data set, for the message.
+        data_names: the data set's classes.
+        model_names: the model's classes.
+
+    Returns:
+        Indices; a data set may have fewer classes than the model, and in another order.
+
+    Raises:
+        ValueError: a class of the data set is none of the model's.
+    """
+    positions = {name: index for index, name in enumerate(model_names)}
+    missing = [name for name in data_names if name not in positions]
+    if missing:
+        raise ValueError(
+            f"`data` must have classes of the model, got {data} with {len(data_names)} classes, "
+            f"of which the model does not know {_some(missing)}. The model's {len(model_names)} "
+            f"classes are {_some(model_names)}. Try the data set it was trained on."
+        )
+    return torch.tensor([positions[name] for name in data_names], dtype=torch.int64)
+
+
+def _some(names: Sequence[str], number: int = 10) -> str:
+    listed = ", ".join(names[:number])
+    return listed if len(names) <= number else f"{listed}, ... ({len(names)} in all)"
+
+
+def load_test_images(
+    loaded: LoadedModel,
+    *,
+    data: str | None = None,
+    data_root: str | Path | None = None,
+    limit: int | None = None,
+) -> ImageSet:
+    """Load the test images for a model: its preprocessing, its order of classes.
+
+    Args:
+        loaded: the model.
+        data: name of a data set or an image folder; None takes what the model was trained on.
+        data_root: where data sets lie; None searches the usual places.
+        limit: only the first so many images in the order of the files; of a folder, which is
+            sorted by class, as many evenly spaced ones.
+
+    Returns:
+        The test split, with the model's class names.
+
+    Raises:
+        ValueError: the data set has a class that the model does not know.
+        DataNotFoundError: the data set is not there.
+    """
+    name = data if data is not None else loaded.card.dataset
+    info = dataset_info(name, data_root=data_root)
+    model_names = tuple(loaded.card.class_names)
+    mapping = class_mapping(name, info.class_names, model_names)
+    image_set = load_split(
+        name,
+        "test",
+        data_root=data_root,
+        limit=limit,
+        preprocessing=loaded.preprocessing,
+    )
+    return dataclasses.replace(image_set, labels=mapping[image_set.labels], class_names=model_names)

@@ -1,0 +1,19 @@
+"""Figures of what evaluation found; the only place that imports matplotlib."""
+
+from odevision.visual.confusion import plot_confusion
+from odevision.visual.image_grid import plot_gallery
+from odevision.visual.nfe import plot_nfe
+from odevision.visual.theme import save_figure
+from odevision.visual.top5 import plot_top
+from odevision.visual.training_curves import plot_training_curves
+from odevision.visual.trajectories import plot_trajectories
+
+__all__ = [
+    "plot_confusion",
+    "plot_gallery",
+    "plot_nfe",
+    "plot_top",
+    "plot_training_curves",
+    "plot_trajectories",
+    "save_figure",
+]

@@ -1,0 +1,35 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import PIL.Image
+
+ALL = ["confusion.png", "nfe.png", "predictions.png", "training_curves.png", "trajectories.png"]
+
+
+def test_all_pictures_of_a_run_are_written_and_named(
+    trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    outcome = invoke("plot", trained_run, "--out", tmp_path / "pictures", "--limit", "60")
+    assert outcome.code == 0, outcome.err
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ALL
+    assert sorted(Path(line).name for line in outcome.out.splitlines()) == ALL
+    for path in (tmp_path / "pictures").iterdir():
+        with PIL.Image.open(path) as image:
+            assert min(image.size) > 400
+
+
+def test_a_checkpoint_without_its_run_has_no_curves_and_says_so(
+    trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copied"
+    shutil.copytree(max((trained_run / "checkpoints").iterdir()), copy)
+    outcome = invoke("plot", copy, "--limit", "30")
+    assert outcome.code == 0
+    assert sorted(path.name for path in (tmp_path / "plots" / "copied").iterdir()) == [
+        "confusion.png",
+        "predictions.png",
+        "trajectories.png",
+    ]
+    assert "training_curves.png was not written" in outcome.err
+    assert "metrics.jsonl" in outcome.err

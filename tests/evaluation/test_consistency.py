@@ -1,0 +1,27 @@
+from odevision.data.sources import load_split
+from odevision.evaluation.answers import answer_split
+from odevision.evaluation.consistency import check_consistency, solver_variants
+from odevision.training.checkpoint import LoadedModel
+
+
+def test_constant_steps_are_compared_with_four_times_as_many() -> None:
+    variants = solver_variants({"solver": "rk4", "num_steps": 3, "rtol": 1e-3, "atol": 1e-3})
+    assert variants["4x the steps"] == {"solver": "rk4", "num_steps": 12}
+    assert variants["dopri5 at 1e-05"]["solver"] == "dopri5"
+
+
+def test_adaptive_steps_are_compared_with_a_tighter_tolerance() -> None:
+    variants = solver_variants({"solver": "dopri5", "num_steps": None, "rtol": 1e-3, "atol": 1e-2})
+    assert variants["100x tighter tolerance"] == {"solver": "dopri5", "rtol": 1e-5, "atol": 1e-4}
+    assert "tsit5 at 1e-05" in variants
+
+
+def test_a_model_without_ode_has_no_variants() -> None:
+    assert solver_variants({}) == {}
+
+
+def test_an_ode_that_is_solved_well_keeps_its_answers(loaded: LoadedModel) -> None:
+    split = load_split("mnist-mini", "test", limit=12)
+    variants = check_consistency(loaded, split, answer_split(loaded, split))
+    assert [variant.solver["solver"] for variant in variants] == ["midpoint", "dopri5"]
+    assert all(variant.largest_change < 0.05 for variant in variants)
