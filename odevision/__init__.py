@@ -1,14 +1,18 @@
 """odevision: image classifiers made of neural ordinary differential equations.
 
 The parts, bottom-up: `odesolve` solves an initial value problem with exact gradients, `ODEBlock` is a
-layer around it, `create_model` builds whole networks. Training, evaluation and prediction are commands;
-see `odevision --help`.
+layer around it, `create_model` builds whole networks. Training, evaluation and prediction are
+commands; see `odevision --help`.
 """
 
-from odevision.models import create_model, list_models
-from odevision.nn import ODEBlock
-from odevision.ode.solution import Solution, SolveError, Stats
-from odevision.solve import list_solvers, odesolve
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from odevision.models import create_model, list_models
+    from odevision.nn import ODEBlock
+    from odevision.ode.solution import Solution, SolveError, Stats
+    from odevision.solve import list_solvers, odesolve
 
 __version__ = "0.1.0"
 
@@ -22,3 +26,21 @@ __all__ = [
     "list_solvers",
     "odesolve",
 ]
+
+# Imported at first use: torch takes seconds, which `odevision --help` need not wait for.
+_HOMES = {
+    "ODEBlock": "odevision.nn",
+    "Solution": "odevision.ode.solution",
+    "SolveError": "odevision.ode.solution",
+    "Stats": "odevision.ode.solution",
+    "create_model": "odevision.models",
+    "list_models": "odevision.models",
+    "list_solvers": "odevision.solve",
+    "odesolve": "odevision.solve",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'odevision' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,7 +1,7 @@
 """ODEBlock: a layer whose output is the state at t1 of an ODE that starts at its input."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
 from odevision.ode.solution import Solution, Stats
@@ -75,7 +75,9 @@ class ODEBlock(nn.Module):
         """
         return self.solve(y0).y1
 
-    def trajectory(self, y0: State, ts: Float[Tensor, " times"]) -> State:
+    def trajectory(
+        self, y0: State, ts: Float[Tensor, " times"]
+    ) -> Inexact[Tensor, "times *shape"]:
         """The states at the times ts, shape (times, *y0.shape); ts lie between t0 and t1."""
         return self.solve(y0, save_at=ts).ys
 

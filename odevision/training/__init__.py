@@ -1,0 +1,1 @@
+"""Model and batches -> checkpoint: config, loop, optimizer, checkpoint."""

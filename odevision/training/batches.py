@@ -1,0 +1,126 @@
+"""The images of a run: the training and the validation part of the training files, as batches."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from odevision.data.loader import BatchLoader
+from odevision.data.preprocessing import Preprocessing
+from odevision.data.sources import dataset_info, load_split, preprocessing_for
+from odevision.training.config import TrainConfig
+
+NUM_INITIAL_IMAGES = 5_000
+INITIAL_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a run is trained and validated on. The test images are not among it.
+
+    Args:
+        training: shuffled and augmented batches.
+        validation: batches in a fixed order.
+        preprocessing: goes into the checkpoint's card.
+        class_names: one a label.
+    """
+
+    training: BatchLoader
+    validation: BatchLoader
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+
+
+def load_training_data(config: TrainConfig, device: torch.device) -> TrainingData:
+    """Load the images and check that the model fits them.
+
+    Args:
+        config: of the run.
+        device: where batches are wanted.
+
+    Returns:
+        Both parts.
+
+    Raises:
+        ValueError: if the model has another number of classes or channels than the images.
+        DataNotFoundError: if the data set is not there.
+    """
+    data, root = config.data, config.data_root
+    info = dataset_info(data.name, data_root=root, image_size=data.image_size)
+    preprocessing = preprocessing_for(info)
+    _check_model(config, len(info.class_names), info.num_channels)
+    training, validation = (
+        load_split(
+            data.name,
+            split,
+            data_root=root,
+            validation_fraction=data.validation_fraction,
+            image_size=data.image_size,
+            limit=data.limit,
+        )
+        for split in ("train", "validation")
+    )
+    return TrainingData(
+        training=BatchLoader(
+            training,
+            preprocessing,
+            batch_size=data.batch_size,
+            device=device,
+            augmentation=data.augmentation,
+            shuffle=True,
+            seed=config.seed,
+            # A small last batch would have a noisy gradient, and statistics of a BatchNorm.
+            drop_last=len(training) >= data.batch_size,
+            num_workers=data.num_workers,
+        ),
+        validation=BatchLoader(
+            validation,
+            preprocessing,
+            batch_size=data.batch_size,
+            device=device,
+            shuffle=False,
+            seed=config.seed,
+            num_workers=data.num_workers,
+        ),
+        preprocessing=preprocessing,
+        class_names=tuple(info.class_names),
+    )
+
+
+def initial_images(data: TrainingData, seed: int) -> Float[Tensor, "num channels height width"]:
+    """Take training images for an initialization that depends on the data.
+
+    Args:
+        data: of the run.
+        seed: of the run; which images depends on it.
+
+    Returns:
+        Up to 5,000 images (fewer, if they are large), normalized, not augmented.
+    """
+    training = data.training
+    size = data.preprocessing.num_channels * data.preprocessing.image_size**2 * 4
+    number = max(1, min(NUM_INITIAL_IMAGES, len(training.image_set), INITIAL_BYTES // size))
+    loader = BatchLoader(
+        training.image_set,
+        data.preprocessing,
+        batch_size=number,
+        device=training.device,
+        shuffle=True,  # folders are sorted by class
+        seed=seed,
+        num_workers=training.num_workers,
+    )
+    batches = loader.epoch(0)
+    images, _ = next(iter(batches))
+    return images
+
+
+def _check_model(config: TrainConfig, num_classes: int, num_channels: int) -> None:
+    for name, needed in (("num_classes", num_classes), ("in_channels", num_channels)):
+        given = getattr(config.model, name)
+        if given != needed:
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"`model.{name}` must be {needed} for {config.data.name}, got {given}. "
+                f"Try --model.{option} {needed}."
+            )

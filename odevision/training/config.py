@@ -1,0 +1,271 @@
+"""Everything a training run depends on, as one frozen value, and its YAML form."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import yaml
+
+from odevision.data.loader import Augmentation
+from odevision.models.registry import MODELS, ModelConfig, model_name
+from odevision.training.strict import (
+    check_choice,
+    check_range,
+    dataclass_from_mapping,
+    did_you_mean,
+)
+
+OptimizerName = Literal["sgd", "adamw"]
+ScheduleName = Literal["cosine", "triangular", "constant"]
+Precision = Literal["fp32", "bf16"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+WeightsDtype = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The optimizer and its parameter groups.
+
+    Args:
+        name: `sgd` (Nesterov; weight decay coupled, as in the ResNet recipes) or `adamw`
+            (decoupled).
+        learning_rate: peak learning rate, for the mean loss over a batch.
+        weight_decay: applied to parameters with two or more dimensions only: decaying biases and
+            norm gains costs accuracy and regularizes nothing.
+        momentum: Nesterov momentum of `sgd`, the first beta of `adamw`; in [0, 1).
+        norm_bias_learning_rate_scale: factor on the learning rate of biases and norm gains.
+    """
+
+    name: OptimizerName = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    norm_bias_learning_rate_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_choice("optimizer.name", self.name, get_args(OptimizerName))
+        check_range("optimizer.learning_rate", self.learning_rate, above=0)
+        check_range("optimizer.weight_decay", self.weight_decay, least=0)
+        check_range("optimizer.momentum", self.momentum, least=0, below=1)
+        check_range(
+            "optimizer.norm_bias_learning_rate_scale", self.norm_bias_learning_rate_scale, above=0
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The learning rate over the planned steps, as a fraction of its peak.
+
+    Args:
+        name: shape after the warm-up: half a `cosine`, a straight line (`triangular`) or
+            `constant`.
+        warmup_fraction: part of all steps spent rising linearly from `start_fraction` to 1.
+        start_fraction: learning rate at the first step of the warm-up.
+        final_fraction: learning rate after the last step; has no meaning for `constant`.
+    """
+
+    name: ScheduleName = "cosine"
+    warmup_fraction: float = 0.1
+    start_fraction: float = 0.1
+    final_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_choice("schedule.name", self.name, get_args(ScheduleName))
+        check_range("schedule.warmup_fraction", self.warmup_fraction, least=0, most=1)
+        check_range("schedule.start_fraction", self.start_fraction, least=0, most=1)
+        check_range("schedule.final_fraction", self.final_fraction, least=0, most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, in which batches.
+
+    Args:
+        name: a data set (`odevision datasets` lists them) or a folder `DIR/train/CLASS/*.jpg`.
+        batch_size: images a step.
+        validation_fraction: part of the training images held out for validation, in (0, 1). The
+            split does not depend on the training seed; the test images are never used in training.
+        augmentation: random changes of the training images.
+        num_workers: processes that decode images; used by folders too large for memory only.
+        limit: use so many training and validation images at most (for a quick trial).
+        image_size: resize to this many pixels; None keeps the data set's own size.
+    """
+
+    name: str = "mnist-mini"
+    batch_size: int = 128
+    validation_fraction: float = 0.1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    num_workers: int = 0
+    limit: int | None = None
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_range("data.batch_size", self.batch_size, least=1)
+        check_range("data.validation_fraction", self.validation_fraction, above=0, below=1)
+        check_range("data.num_workers", self.num_workers, least=0)
+        check_range("data.limit", self.limit, least=1)
+        check_range("data.image_size", self.image_size, least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run, complete: the same config and seed give the same weights.
+
+    Args:
+        recipe: name of the recipe this came from, for the records.
+        model: config of one of the registered models.
+        data: images and batches.
+        optimizer: optimizer and parameter groups.
+        schedule: learning rate over the run.
+        epochs: passes over the training images.
+        label_smoothing: part of the target spread over all classes, in [0, 1).
+        gradient_clip: largest global gradient norm; None leaves gradients as they are.
+        ema_decay: decay a step of the running average of the weights, which is then what is
+            validated and stored; 0 turns it off. It rises from 0.1 as (1 + n) / (10 + n), so that
+            a short run is not an average over its first steps.
+        precision: `bf16` runs the layers under autocast; the ODE state, the loss and the
+            weights stay float32.
+        channels_last: keep feature maps in channels_last memory format. On a GPU, and for networks
+            with BatchNorm, it is the faster one; on a CPU GroupNorm is several times slower in it.
+        compile: compile the vector fields and the layers around them, if there is a C++ compiler.
+        device: `auto` takes a GPU if there is one.
+        seed: of the initial weights, the order of the images and their augmentation.
+        max_minutes: stop after so many minutes of this call (saved, to be resumed); the schedule
+            is not shortened by it.
+        data_root: folder with the data sets; None searches the usual places.
+        out: run directory; None chooses runs/RECIPE, runs/RECIPE-2, ...
+        checkpoint_every_minutes: wall time between checkpoints inside an epoch; one is written at
+            the end of each epoch anyway.
+        evaluate_every_epochs: validate after every so many epochs, and after the last.
+        log_every_steps: steps between two lines of metrics.jsonl. The numbers stay on the device
+            in between, so a small value costs GPU time.
+        weights_dtype: number format of weights.safetensors. `float16` halves the file; what is
+            validated is the rounded network.
+    """
+
+    recipe: str = "custom"
+    model: ModelConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    epochs: int = 10
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    ema_decay: float = 0.0
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    device: DeviceName = "auto"
+    seed: int = 0
+    max_minutes: float | None = None
+    data_root: str | None = None
+    out: str | None = None
+    checkpoint_every_minutes: float = 1.0
+    evaluate_every_epochs: int = 1
+    log_every_steps: int = 20
+    weights_dtype: WeightsDtype = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_choice("precision", self.precision, get_args(Precision))
+        check_choice("device", self.device, get_args(DeviceName))
+        check_choice("weights_dtype", self.weights_dtype, get_args(WeightsDtype))
+        check_range("epochs", self.epochs, least=1)
+        check_range("label_smoothing", self.label_smoothing, least=0, below=1)
+        check_range("gradient_clip", self.gradient_clip, above=0)
+        check_range("ema_decay", self.ema_decay, least=0, below=1)
+        check_range("seed", self.seed, least=0, below=2**32)  # numpy takes no larger one
+        check_range("max_minutes", self.max_minutes, above=0)
+        check_range("checkpoint_every_minutes", self.checkpoint_every_minutes, least=0)
+        check_range("evaluate_every_epochs", self.evaluate_every_epochs, least=1)
+        check_range("log_every_steps", self.log_every_steps, least=1)
+
+
+def model_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Turn a model config into plain values, its registry name first.
+
+    Args:
+        config: config of a registered model.
+
+    Returns:
+        `{"name": ..., field: value, ...}` with lists for tuples.
+    """
+    return {"name": model_name(config), **_plain(dataclasses.asdict(config))}
+
+
+def model_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """Build a model config from `model_to_dict`'s form.
+
+    Args:
+        values: `{"name": ..., field: value, ...}`.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: for an unknown model, an unknown field or a wrong value.
+    """
+    if not isinstance(values, dict) or "name" not in values:
+        raise ValueError(f"`model` must be a mapping with the key `name`, got {values!r}.")
+    check_choice("model.name", values["name"], MODELS)
+    fields = {key: value for key, value in values.items() if key != "name"}
+    return dataclass_from_mapping(MODELS[values["name"]].config, fields, "model")
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """Write a config as YAML that `from_yaml` reads back exactly.
+
+    Args:
+        config: a whole training config.
+
+    Returns:
+        YAML text with every field, defaults included.
+    """
+    values = _plain({f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+    values["model"] = model_to_dict(config.model)
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=False)
+
+
+def from_yaml(text: str) -> TrainConfig:
+    """Read a training config, strictly.
+
+    Args:
+        text: YAML as written by `to_yaml`; fields with a default may be left out.
+
+    Returns:
+        The validated config.
+
+    Raises:
+        ValueError: for broken YAML, an unknown key (with the nearest right one), a missing key or
+            a wrong value.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"The configuration is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"The configuration must be a YAML mapping, got {values!r}.")
+    if "model" not in values:
+        fields = [f.name for f in dataclasses.fields(TrainConfig)]
+        for key in values:
+            if key not in fields:
+                raise ValueError(f"Unknown key `{key}`. {did_you_mean(str(key), fields)}")
+        raise ValueError("Missing key `model`. Add it, with the key `name` inside.")
+    # A config object passes the conversion as it is: which class it needs, only its name tells.
+    return dataclass_from_mapping(
+        TrainConfig, {**values, "model": model_from_dict(values["model"])}
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Only what YAML and JSON know: no dataclasses, no tuples."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

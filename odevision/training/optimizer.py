@@ -1,0 +1,99 @@
+"""Optimizer, parameter groups and the learning rate over the run."""
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from odevision.training.config import OptimizerConfig, ScheduleConfig
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Split the trained parameters into weights, and biases and norm gains.
+
+    What has one dimension at most is a bias or a gain: no weight decay, a learning rate of its
+    own. Frozen parameters (`requires_grad` false) are left out.
+
+    Args:
+        model: the network.
+        config: rates of the two groups.
+
+    Returns:
+        One or two groups for torch.optim, the weights first.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for p in trained if p.ndim > 1],
+            "lr": config.learning_rate,
+            "weight_decay": config.weight_decay,
+        },
+        {
+            "params": [p for p in trained if p.ndim <= 1],
+            "lr": config.learning_rate * config.norm_bias_learning_rate_scale,
+            "weight_decay": 0.0,
+        },
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """Build the optimizer of a model's trained parameters.
+
+    Args:
+        model: the network, already on its device.
+        config: which optimizer, and its rates.
+
+    Returns:
+        A torch.optim optimizer.
+
+    Raises:
+        ValueError: if nothing of the model is trained.
+    """
+    groups = parameter_groups(model, config)
+    if not groups:
+        raise ValueError("`model` must have a parameter with requires_grad, got none.")
+    if config.name == "sgd":
+        # Nesterov without momentum is refused by torch, and would be plain SGD.
+        return SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)
+    return AdamW(groups, betas=(config.momentum, 0.999))
+
+
+def learning_rate_factor(step: int, num_steps: int, config: ScheduleConfig) -> float:
+    """Learning rate of a step, as a fraction of the peak.
+
+    Args:
+        step: steps already taken, from 0.
+        num_steps: planned steps of the whole run.
+        config: shape of the schedule.
+
+    Returns:
+        A factor in [0, 1].
+    """
+    num_warmup = round(config.warmup_fraction * num_steps)
+    if step < num_warmup:
+        return config.start_fraction + (1 - config.start_fraction) * step / num_warmup
+    if config.name == "constant":
+        return 1.0
+    done = min(1.0, (step - num_warmup) / max(1, num_steps - num_warmup))
+    left = 1 - done if config.name == "triangular" else (1 + math.cos(math.pi * done)) / 2
+    return config.final_fraction + (1 - config.final_fraction) * left
+
+
+def build_schedule(optimizer: Optimizer, config: ScheduleConfig, num_steps: int) -> LambdaLR:
+    """Attach the schedule to the optimizer.
+
+    The rate is a function of the planned steps, never of the wall time, so that a run that was
+    stopped and resumed has the rates of one that was not.
+
+    Args:
+        optimizer: its groups' present rates are the peaks.
+        config: shape of the schedule.
+        num_steps: planned steps of the whole run.
+
+    Returns:
+        The scheduler; its `step()` follows the optimizer's.
+    """
+    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, num_steps, config))

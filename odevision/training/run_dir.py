@@ -1,0 +1,147 @@
+"""The directory of a run: opened fresh, or opened again to resume."""
+
+import dataclasses
+import itertools
+import logging
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from odevision.training.atomic import write_synced
+from odevision.training.checkpoint import newest_checkpoint
+from odevision.training.config import TrainConfig, from_yaml, to_yaml
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+MAY_CHANGE = ("device", "data_root", "max_minutes", "checkpoint_every_minutes", "out")
+"""Fields that a resumed run may change: none of them changes the weights of a run on one device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An open run.
+
+    Args:
+        path: its directory.
+        checkpoint: where to go on from; None starts at the beginning.
+    """
+
+    path: Path
+    checkpoint: Path | None
+
+
+def default_run_dir(recipe: str, root: str | Path = "runs") -> Path:
+    """Choose a new directory for a run.
+
+    Args:
+        recipe: name of the recipe.
+        root: folder of all runs.
+
+    Returns:
+        root/RECIPE, or root/RECIPE-2 and so on if it is taken.
+    """
+    candidates = (f"{recipe}-{i}" if i > 1 else recipe for i in itertools.count(1))
+    return next(path for name in candidates if not (path := Path(root) / name).exists())
+
+
+def resume_command(config: TrainConfig, run_dir: Path) -> str:
+    """Write the command that goes on with a run.
+
+    Args:
+        config: of the run.
+        run_dir: its directory.
+
+    Returns:
+        A shell command.
+    """
+    return (
+        f"odevision train {shlex.quote(config.recipe)} --out {shlex.quote(str(run_dir))} --resume"
+    )
+
+
+def read_run_config(run_dir: str | Path) -> TrainConfig:
+    """Read the config that a run was started with.
+
+    Args:
+        run_dir: its directory.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: if the directory holds no run, or its config is broken.
+    """
+    file = Path(run_dir) / CONFIG_FILE
+    try:
+        return from_yaml(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"`out` must be the directory of a run to resume it, got {run_dir}, which has no "
+            f"{CONFIG_FILE}. Leave out --resume to start one."
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def open_run(config: TrainConfig, *, resume: bool) -> Run:
+    """Choose a run's directory, or find where an existing run goes on. Writes nothing.
+
+    Args:
+        config: of the run.
+        resume: go on with the run in `config.out`.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: if there is nothing to resume, the config differs from the run's in more than
+            `MAY_CHANGE`, or the directory of a new run is in use.
+    """
+    if not resume:
+        path = Path(config.out) if config.out else default_run_dir(config.recipe)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(
+                f"`out` must be a new or empty directory, got {path}. Go on with the run in it by "
+                "--resume, or choose another --out."
+            )
+        return Run(path=path, checkpoint=None)
+    if config.out is None:
+        raise ValueError("`out` must be given to resume, got None. Try --out runs/NAME --resume.")
+    path = Path(config.out)
+    stored = read_run_config(path)
+    changed = [
+        field.name
+        for field in dataclasses.fields(TrainConfig)
+        if field.name not in MAY_CHANGE
+        and getattr(stored, field.name) != getattr(config, field.name)
+    ]
+    if changed:
+        name = changed[0]
+        raise ValueError(
+            f"`{name}` must stay as it was to resume {path}: it was {getattr(stored, name)}, got "
+            f"{getattr(config, name)}. Only {', '.join(MAY_CHANGE)} may change; start a new run "
+            "with another --out instead."
+        )
+    checkpoint = newest_checkpoint(path)
+    if checkpoint is None:
+        logger.warning("%s has no checkpoint yet: starting at the first step", path)
+    return Run(path=path, checkpoint=checkpoint)
+
+
+def write_run_config(run: Run, config: TrainConfig) -> None:
+    """Make the run's directory with its config.yaml; leave that of a resumed run as it is.
+
+    Called when data and model are ready: a mistake found before leaves no directory behind.
+
+    Args:
+        run: from `open_run`.
+        config: of the run.
+
+    Raises:
+        OSError: if the directory cannot be written.
+    """
+    if (run.path / CONFIG_FILE).exists():
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_synced(run.path / CONFIG_FILE, to_yaml(config).encode())
