@@ -2,11 +2,14 @@
 
 import difflib
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from odevision.gradient import GRADIENTS
 from odevision.gradient.problem import Problem
@@ -15,25 +18,26 @@ from odevision.ode.methods import METHODS
 from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solution import Solution, Stats
 from odevision.ode.term import ODETerm, bind_args
-from odevision.types import State, VectorField
+from odevision.types import Number, VectorField
 
 Gradient = Literal["direct", "checkpointed"]
+DEFAULT_RTOL, DEFAULT_ATOL = 1e-3, 1e-4
 DEFAULT_MAX_STEPS = 10_000
 
 
 def odesolve(
     vector_field: VectorField,
     y0: Tensor,
-    t0: float | Tensor,
-    t1: float | Tensor,
+    t0: Number | Tensor,
+    t1: Number | Tensor,
     *,
     args: Any = (),
     solver: str | ExplicitRungeKutta = "tsit5",
     num_steps: int | None = None,
-    rtol: float = 1e-3,
-    atol: float = 1e-4,
+    rtol: Number = DEFAULT_RTOL,
+    atol: Number = DEFAULT_ATOL,
     gradient: Gradient = "checkpointed",
-    save_at: Sequence[float] | Tensor | None = None,
+    save_at: Sequence[Number] | Tensor | None = None,
     max_steps: int = DEFAULT_MAX_STEPS,
     controller: Controller | None = None,
 ) -> Solution:
@@ -49,16 +53,17 @@ def odesolve(
         t1: end time; before t0 to integrate backward in time.
         args: arguments for f. A tuple is spread; anything else, or a tuple where f's third and last
             parameter is called `args`, is handed over whole.
-        solver: a name that `list_solvers()` gives, or a solver object. The default, tsit5, needs the
-            fewest evaluations at common tolerances.
-        num_steps: take this many equal steps; None adapts the steps to the tolerance, which needs a
-            solver with an error estimate.
+        solver: a name that `list_solvers()` gives, or a solver object. The default, tsit5, needs
+            the fewest evaluations at common tolerances.
+        num_steps: take this many equal steps, without a look at their error: a state that became
+            NaN is returned as it is. None adapts the steps to the tolerance, which needs a solver
+            with an error estimate.
         rtol: relative tolerance of a step's error, for adaptive steps.
         atol: absolute tolerance of a step's error, in units of y, for adaptive steps.
         gradient: `checkpointed` keeps one state a step and recomputes each step on the way back;
             `direct` keeps every step's graph. Both are exact, the first needs far less memory.
-        save_at: times to save, ordered from t0 to t1; None saves the end only. They are read off the
-            method's interpolant and don't change the steps.
+        save_at: times to save, ordered from t0 to t1; None saves the end only. They are read off
+            the method's interpolant and don't change the steps.
         max_steps: most attempted steps before the solve gives up.
         controller: a step size controller in place of num_steps, rtol and atol.
 
@@ -69,6 +74,7 @@ def odesolve(
         ValueError: an argument is out of its range; the message says what to try.
         SolveError: t1 could not be reached; names t, dt, the sample, the cause and a remedy.
     """
+    refuse_changing_layers(vector_field)
     _check_state(y0)
     start, end = _time("t0", t0), _time("t1", t1)
     method = resolve_solver(solver)
@@ -129,6 +135,27 @@ def unknown_name(what: str, given: object, known: Sequence[str] | dict[str, Any]
     return f"`{what}` must be one of {', '.join(known)}, got {given!r}.{hint}"
 
 
+def refuse_changing_layers(vector_field: VectorField) -> None:
+    """A layer that answers differently each time would make f another function at every stage.
+
+    Raises:
+        ValueError: f is or holds a BatchNorm layer or a dropout layer in training mode.
+    """
+    if not isinstance(vector_field, nn.Module):
+        return
+    for name, module in vector_field.named_modules():
+        batch_norm = isinstance(module, _BatchNorm) and (
+            module.training or not module.track_running_stats
+        )
+        dropout = isinstance(module, _DropoutNd) and module.training and module.p > 0
+        if batch_norm or dropout:
+            remedy = "GroupNorm or LayerNorm" if batch_norm else "weight decay, or dropout after it"
+            raise ValueError(
+                f"`vector_field` must not hold {type(module).__name__} in training mode (at "
+                f"{name!r}): f would change between the evaluations of one solve. Try {remedy}."
+            )
+
+
 def _check_state(y0: object) -> None:
     if not isinstance(y0, Tensor):
         raise ValueError(
@@ -141,7 +168,7 @@ def _check_state(y0: object) -> None:
         raise ValueError(f"`y0` must hold at least one entry, got shape {tuple(y0.shape)}.")
 
 
-def _time(name: str, value: float | Tensor) -> float:
+def _time(name: str, value: Number | Tensor) -> float:
     if isinstance(value, Tensor):
         if value.requires_grad:
             raise ValueError(
@@ -160,15 +187,22 @@ def _controller(
     solver: ExplicitRungeKutta,
     controller: Controller | None,
     num_steps: int | None,
-    rtol: float,
-    atol: float,
+    rtol: Number,
+    atol: Number,
 ) -> Controller:
     if controller is None:
         if num_steps is not None:
             return ConstantController(num_steps=num_steps)
         controller = PIDController(rtol=rtol, atol=atol)
-    elif num_steps is not None:
-        raise ValueError("`num_steps` must be left out where a `controller` is given.")
+    elif not isinstance(controller, Controller):
+        raise ValueError(
+            f"`controller` must be a step size controller, got {controller!r}. Try PIDController()."
+        )
+    elif (num_steps, rtol, atol) != (None, DEFAULT_RTOL, DEFAULT_ATOL):
+        raise ValueError(
+            "`num_steps`, `rtol` and `atol` must be left out where a `controller` is given, got "
+            f"{num_steps}, {rtol} and {atol}. Try to set them on the controller."
+        )
     if controller.adaptive and not solver.adaptive:
         raise ValueError(
             f"`num_steps` must be given with solver {solver.name!r}: it has no error estimate to "
@@ -178,13 +212,25 @@ def _controller(
 
 
 def _save_times(
-    save_at: Sequence[float] | Tensor | None, t0: float, t1: float
+    save_at: Sequence[Number] | Tensor | None, t0: float, t1: float
 ) -> tuple[float, ...]:
     if save_at is None:
         return ()
+    precision = sys.float_info.epsilon
     if isinstance(save_at, Tensor):
-        save_at = save_at.detach().tolist()
-    times = tuple(float(t) for t in save_at)
+        if save_at.requires_grad:
+            raise ValueError(
+                "`save_at` must not require a gradient: gradients to times are not supported yet. "
+                "Try save_at.detach()."
+            )
+        if save_at.is_floating_point():
+            precision = torch.finfo(save_at.dtype).eps
+        save_at = save_at.flatten().tolist()
+    # A rounded t0 or t1, as in a float32 linspace, is still meant as t0 or t1.
+    slack = 2 * precision * max(abs(t0), abs(t1))
+    times = tuple(
+        next((e for e in (t0, t1) if abs(t - e) <= slack), t) for t in map(float, save_at)
+    )
     low, high = min(t0, t1), max(t0, t1)
     if not times or not all(low <= t <= high for t in times):
         raise ValueError(

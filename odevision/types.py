@@ -20,5 +20,8 @@ FeatureMaps = Float[Tensor, "batch features rows columns"]
 Logits = Float[Tensor, "batch classes"]
 """Unnormalized class scores."""
 
+Number = int | float
+"""A plain number, such as a time or a tolerance that a user gives."""
+
 VectorField = Callable[..., Tensor]
 """f(t, y) or f(t, y, *args): dy/dt, of y's shape and dtype."""

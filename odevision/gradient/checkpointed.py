@@ -1,8 +1,8 @@
 """The checkpointed gradient: the exact discrete adjoint, one recomputed step at a time.
 
-The forward pass runs without a graph and keeps one state a step. The backward pass takes the accepted
-steps from last to first, makes each again with a graph, and pulls lam = dL/dy through it. Memory is
-N states and the graph of a single step; the gradient equals that of `direct`.
+The forward pass runs without a graph and keeps one state a step. The backward pass takes the
+accepted steps from last to first, makes each again with a graph, and pulls lam = dL/dy through it.
+Memory is N states and the graph of a single step; the gradient equals that of `direct`.
 
 Idea: Zhuang et al. 2020, "Adaptive checkpoint adjoint" (ACA).
 """
@@ -14,9 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from odevision.gradient.dependencies import Substitute, find_dependencies, replace_tensors
+from odevision.gradient.dependencies import (
+    Dependencies,
+    Substitute,
+    refuse_histories,
+    replace_tensors,
+)
 from odevision.gradient.problem import Problem
-from odevision.ode.loop import AcceptedStep, integrate, save
+from odevision.ode.loop import AcceptedStep, OnAccept, integrate, save
 from odevision.ode.term import ODETerm, bind_args
 from odevision.types import State
 
@@ -27,32 +32,38 @@ def solve_checkpointed(problem: Problem) -> tuple[State, list[State]]:
     Returns:
         The state at t1, and the states at the save times.
     """
-    y0 = problem.y0
+    y0, term = problem.y0, problem.term
     if not torch.is_grad_enabled():
-        return _run(problem, y0)
-    theta = find_dependencies(problem.vector_field, problem.args, y0, problem.t0)
-    if not (y0.requires_grad or theta):
-        return _run(problem, y0)
+        return _run(problem, term, y0)
+    dependencies = Dependencies(problem.vector_field, problem.args)
+    term = dataclasses.replace(term, vector_field=dependencies.watch(term.vector_field))
     steps: list[AcceptedStep] = []
     states: list[State] = []
 
     def remember(step: AcceptedStep, y: State) -> None:
-        steps.append(step)
-        states.append(y)
+        if y0.requires_grad or dependencies:
+            steps.append(step)
+            states.append(y)
 
-    with torch.no_grad():
-        y1, saved = _run(problem, y0.detach(), remember)
-    if torch.is_autocast_enabled(y0.device.type):
-        # Weights cast without a graph must not be served to code that needs one.
-        torch.clear_autocast_cache()
-    forward = _Forward(problem, steps, states, (y1, *saved))
-    outputs = _DiscreteAdjoint.apply(forward, y0, *theta)
+    try:
+        with torch.no_grad():
+            y1, saved = _run(problem, term, y0.detach(), remember)
+    finally:
+        if torch.is_autocast_enabled(y0.device.type):
+            # Weights cast without a graph must not be served to code that needs one.
+            torch.clear_autocast_cache()
+    if not (y0.requires_grad or dependencies.found):
+        return y1, saved
+    forward = _Forward(problem, dependencies, steps, states, (y1, *saved))
+    outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())
     return outputs[0], list(outputs[1:])
 
 
-def _run(problem: Problem, y0: State, on_accept: Any = None) -> tuple[State, list[State]]:
+def _run(
+    problem: Problem, term: ODETerm, y0: State, on_accept: OnAccept | None = None
+) -> tuple[State, list[State]]:
     return integrate(
-        problem.term,
+        term,
         problem.solver,
         problem.controller,
         y0,
@@ -69,6 +80,7 @@ class _Forward:
     """A finished forward pass: the steps, the state each starts from, and the outputs."""
 
     problem: Problem
+    dependencies: Dependencies
     steps: list[AcceptedStep]
     states: list[State]
     outputs: tuple[State, ...]
@@ -80,32 +92,48 @@ class _DiscreteAdjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, forward: _Forward, y0: State, *theta: Tensor) -> tuple[State, ...]:
         ctx.problem, ctx.steps = forward.problem, forward.steps
+        ctx.dependencies = forward.dependencies
         ctx.device_type = y0.device.type
         # Backward runs outside of the caller's autocast: enter the same state again.
         ctx.autocast = {
             "enabled": torch.is_autocast_enabled(ctx.device_type),
             "dtype": torch.get_autocast_dtype(ctx.device_type),
         }
-        ctx.theta_ids = [id(x) for x in theta]
         ctx.save_for_backward(*theta, *forward.states)
         return forward.outputs
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *lams: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # once_differentiable would give a gradient without a graph
+            raise ValueError(
+                "`gradient` must be 'direct' where a gradient is to be differentiated again "
+                "(create_graph=True), got 'checkpointed'. Try gradient='direct'."
+            )
+        ids = list(ctx.dependencies.found)
         saved = list(ctx.saved_tensors)
-        theta, states = saved[: len(ctx.theta_ids)], saved[len(ctx.theta_ids) :]
-        # What has a history is cut off from it: its gradient flows on once, after all steps.
-        cut = [x if x.is_leaf else x.detach().requires_grad_() for x in theta]
-        twins = {i: c for i, c, x in zip(ctx.theta_ids, cut, theta, strict=True) if c is not x}
+        theta, states = saved[: len(ids)], saved[len(ids) :]
+        # What has a history is cut off from it: its gradient flows on once, after all steps. So is
+        # what has hooks: they must see the whole gradient once and not each step's part of it.
+        cut = [
+            x if x.is_leaf and not x._backward_hooks else x.detach().requires_grad_() for x in theta
+        ]
+        twins = {i: c for i, c, x in zip(ids, cut, theta, strict=True) if c is not x}
+        substitute = ctx.dependencies.beyond_args(twins)
+        cut_off = [*(theta if substitute else ()), *ctx.dependencies.unconfirmed.values()]
+        term = _backward_term(ctx.problem, twins)
         lam, lam_saved = lams[0], list(lams[1:])
         gradients: list[Tensor | None] = [None] * len(theta)
         for step in reversed(ctx.steps):
             first = len(lam_saved) - len(step.save_times)
             lam_inside, lam_saved = lam_saved[first:], lam_saved[:first]
-            with torch.enable_grad(), torch.autocast(ctx.device_type, **ctx.autocast):
+            with (
+                torch.enable_grad(),
+                torch.autocast(ctx.device_type, **ctx.autocast),
+                Substitute(twins) if substitute else contextlib.nullcontext(),
+            ):
                 y = states.pop().detach().requires_grad_()
-                outputs = _repeat(ctx.problem, step, y, twins)
+                outputs = _repeat(ctx.problem, term, step, y)
+            refuse_histories(outputs, cut_off)
             pulled = torch.autograd.grad(outputs, [y, *cut], [lam, *lam_inside], allow_unused=True)
             lam = torch.zeros_like(y) if pulled[0] is None else pulled[0]
             for i, gradient in enumerate(pulled[1:]):
@@ -113,28 +141,20 @@ class _DiscreteAdjoint(torch.autograd.Function):
         return None, lam, *gradients
 
 
-def _repeat(
-    problem: Problem, step: AcceptedStep, y: State, twins: dict[int, Tensor]
-) -> list[State]:
+def _backward_term(problem: Problem, twins: dict[int, Tensor]) -> ODETerm:
+    f = bind_args(problem.vector_field, replace_tensors(problem.args, twins))
+    return ODETerm(f, problem.term.stats, phase="backward")
+
+
+def _repeat(problem: Problem, term: ODETerm, step: AcceptedStep, y: State) -> list[State]:
     """Make an accepted step again: its end state, then the states saved inside it."""
-    args = replace_tensors(problem.args, twins)
-    f = bind_args(problem.vector_field, args)
-    term = ODETerm(f, problem.term.stats, phase="backward")
-    inside = bool(step.save_times)
-    closed_over = bool(twins) and not _all_in(twins, args)
-    with Substitute(twins) if closed_over else contextlib.nullcontext():
-        again = problem.solver.step(term, step.t0, step.t1, y, None, all_stages=inside)
-        saved, _ = save(term, problem.solver, again, step.save_times)
+    again = problem.solver.step(term, step.t0, step.t1, y, None, all_stages=step.interpolates)
+    saved, _ = save(term, problem.solver, again, step.save_times)
     return [again.y1, *saved]
-
-
-def _all_in(twins: dict[int, Tensor], args: Any) -> bool:
-    """Whether the exchanged tensors are all among the (flat) arguments."""
-    present = {id(x) for x in args} if isinstance(args, tuple) else set()
-    return all(id(twin) in present for twin in twins.values())
 
 
 def _accumulate(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
     if total is None or gradient is None:
-        return gradient if total is None else total
+        # A copy: autograd hands out one tensor for several inputs, or an expanded one.
+        return total if gradient is None else gradient.clone()
     return total.add_(gradient)

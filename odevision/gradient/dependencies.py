@@ -1,49 +1,80 @@
 """Find the tensors beside y0 that a vector field's gradient must reach.
 
-An autograd.Function only passes gradients to what it is given, so the checkpointed gradient has to know
-the parameters, the arguments and the tensors that f closes over. They are collected in two ways: by
-looking at what f holds, and by watching its first evaluation, which finds what no inspection can.
+An autograd.Function only passes gradients to what it is given, so the checkpointed gradient has to
+know the parameters, the arguments and the tensors that f closes over. They are collected in two
+ways: by looking at what f holds, and by watching its first evaluation, which finds what no
+inspection can.
 """
 
 import functools
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from odevision.ode.solution import Stats
-from odevision.ode.term import ODETerm, bind_args
-from odevision.types import State, VectorField
+from odevision.types import VectorField
 
 
-def find_dependencies(
-    vector_field: VectorField, args: Any, y0: State, t0: float
-) -> list[Tensor]:
+class Dependencies:
     """Tensors that require a gradient and that f(t, y, args) may use, each once.
 
     Modules are asked for their parameters and tensor attributes, functions for their closures and
-    globals. Other callables are also evaluated once, uncounted, under a recorder; modules are not,
-    because they may be compiled and because nothing but their own tensors should be in them.
+    globals. A tensor with a history of its own that f holds may be a leftover of an earlier call,
+    such as an activation kept for a look at it; it counts only once f was seen to use it.
 
     Args:
         vector_field: the user's callable.
         args: the user's arguments to it.
-        y0: a state to evaluate it at.
-        t0: a time to evaluate it at.
+
+    Attributes:
+        found: what gradients flow to, by id.
+        unconfirmed: held by f, with a history, and not seen in use so far, by id.
     """
-    found: dict[int, Tensor] = {}
-    seen: set[int] = set()
-    _collect(vector_field, found, seen)
-    _collect(args, found, seen)
-    if not isinstance(vector_field, nn.Module):
-        recorder = _Recorder(found)
-        term = ODETerm(bind_args(vector_field, args), Stats())
-        with torch.no_grad(), recorder:
-            term(t0, y0.detach())
-    return list(found.values())
+
+    def __init__(self, vector_field: VectorField, args: Any) -> None:
+        """Inspect f and its arguments."""
+        held: dict[int, Tensor] = {}
+        self._is_module = isinstance(vector_field, nn.Module)
+        _collect_field(vector_field, held)
+        self._held = set(held)
+        self.unconfirmed = {i: x for i, x in held.items() if not x.is_leaf}
+        self.found = {i: x for i, x in held.items() if x.is_leaf}
+        _collect(args, self.found, set())
+
+    def __bool__(self) -> bool:
+        """Whether any tensor may need a gradient."""
+        return bool(self.found or self.unconfirmed)
+
+    def watch(self, f: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same f, with a recorder around its first call, and on while leftovers are in doubt.
+
+        Modules hold nothing but their own tensors and may be compiled: they are left alone unless
+        something is in doubt.
+        """
+        if self._is_module and not self.unconfirmed:
+            return f
+        first = True
+
+        def watched(t: Tensor, y: Tensor) -> Tensor:
+            nonlocal first
+            if not (first or self.unconfirmed):
+                return f(t, y)
+            first = False
+            with _Recorder(self, made={id(t), id(y)}):
+                return f(t, y)
+
+        return watched
+
+    def note(self, x: Tensor) -> None:
+        """Count a tensor that f was seen to use."""
+        self.found[id(x)] = x
+        self.unconfirmed.pop(id(x), None)
+
+    def beyond_args(self, ids: Iterable[int]) -> bool:
+        """Whether f may reach some of these tensors in another way than through its arguments."""
+        return any(not self._is_module or i in self._held for i in ids)
 
 
 def replace_tensors(value: Any, twins: dict[int, Tensor]) -> Any:
@@ -62,8 +93,8 @@ def replace_tensors(value: Any, twins: dict[int, Tensor]) -> Any:
 class Substitute(TorchFunctionMode):
     """Exchanges tensors by identity wherever they enter a torch function.
 
-    A closed-over tensor with a history of its own cannot be exchanged in f itself. Left as it is, its
-    history would be walked, and counted, once a step.
+    A closed-over tensor with a history of its own cannot be exchanged in f itself. Left as it is,
+    its history would be walked, and counted, once a step.
     """
 
     def __init__(self, twins: dict[int, Tensor]) -> None:
@@ -75,9 +106,49 @@ class Substitute(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Call the function on the exchanged tensors."""
-        return func(
-            *replace_tensors(args, self.twins), **replace_tensors(kwargs or {}, self.twins)
-        )
+        return func(*replace_tensors(args, self.twins), **replace_tensors(kwargs or {}, self.twins))
+
+
+def refuse_histories(outputs: Iterable[Tensor], cut_off: Iterable[Tensor]) -> None:
+    """Raise where a step's graph runs into the history of a tensor that f closes over.
+
+    `Substitute` cuts such histories off, but custom autograd functions take their inputs past it:
+    the gradient would be lost or counted twice without a word.
+
+    Args:
+        outputs: what a repeated step made.
+        cut_off: the tensors in question; those without a history do not count.
+
+    Raises:
+        ValueError: one of them was reached.
+    """
+    histories: set[Any] = {x.grad_fn for x in cut_off} - {None}
+    pending: list[Any] = [x.grad_fn for x in outputs] if histories else []
+    seen = set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        if node in histories:
+            raise ValueError(
+                "`vector_field` must not hand a computed tensor that it closes over to a custom "
+                "autograd function: the checkpointed gradient cannot follow it there, got one made "
+                f"by {node.name()}. Try to pass it in `args`, or gradient='direct'."
+            )
+        seen.add(node)
+        pending.extend(parent for parent, _ in node.next_functions)
+
+
+def _collect_field(vector_field: VectorField, found: dict[int, Tensor]) -> None:
+    """Collect from f itself: a callable object is opened, here and nowhere else."""
+    seen: set[int] = set()
+    _collect(vector_field, found, seen)
+    owner = getattr(vector_field, "__self__", vector_field)
+    if not isinstance(owner, nn.Module | type | types.FunctionType) and hasattr(owner, "__dict__"):
+        _collect(vars(type(owner)).get("__call__"), found, seen)
+        for part in vars(owner).values():
+            if _held(part):
+                _collect(part, found, seen)
 
 
 def _collect(value: Any, found: dict[int, Tensor], seen: set[int]) -> None:
@@ -96,10 +167,16 @@ def _collect(value: Any, found: dict[int, Tensor], seen: set[int]) -> None:
 def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, nn.Module):
         attributes = [vars(module).values() for module in value.modules()]
-        return [*value.parameters(), *(x for group in attributes for x in group if _held(x))]
+        forwards = {type(module).forward for module in value.modules()}
+        held = (x for group in attributes for x in group if _held(x))
+        return [*value.parameters(), *held, *forwards]
     if isinstance(value, types.MethodType):
         return [value.__self__, value.__func__]
     if isinstance(value, types.FunctionType):
+        if (value.__module__ or "").startswith(
+            "torch."
+        ):  # long walks through nothing of the user's
+            return ()
         cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         names = value.__code__.co_names
         used = [value.__globals__[name] for name in names if name in value.__globals__]
@@ -127,24 +204,33 @@ def _filled(cell: types.CellType) -> bool:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes every tensor with a gradient that enters a torch function.
+    """Notes every tensor with a gradient that enters a torch function and was not made by one.
 
-    Under no_grad nothing that f makes requires a gradient, so whatever does came from outside.
+    The forward pass runs under no_grad, but f may switch gradients on for itself: a field that is
+    the gradient of an energy makes tensors with a history of its own, and they are no dependencies.
     """
 
-    def __init__(self, found: dict[int, Tensor]) -> None:
+    def __init__(self, dependencies: Dependencies, made: set[int]) -> None:
         super().__init__()
-        self.found = found
+        self.dependencies, self.made = dependencies, made
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        pending = [*args, *(kwargs or {}).values()]
-        while pending:
-            value = pending.pop()
-            if isinstance(value, Tensor):
-                if value.requires_grad:
-                    self.found[id(value)] = value
-            elif isinstance(value, list | tuple):
-                pending.extend(value)
-        return func(*args, **(kwargs or {}))
+        for x in _tensors([args, kwargs or {}]):
+            if x.requires_grad and id(x) not in self.made:
+                self.dependencies.note(x)
+        result = func(*args, **(kwargs or {}))
+        self.made.update(id(x) for x in _tensors(result) if id(x) not in self.dependencies.found)
+        return result
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors in nested containers."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [x for part in value for x in _tensors(part)]
+    return []

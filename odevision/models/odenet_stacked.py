@@ -34,7 +34,9 @@ class ODENetStackedConfig(SolveSettings):
         super().__post_init__()
         self.check_sizes(in_channels=self.in_channels, num_classes=self.num_classes)
         if not self.widths or any(width < 16 or width % 16 for width in self.widths):
-            raise ValueError(f"`widths` must be multiples of 16, got {self.widths}. Try 64 256 256.")
+            raise ValueError(
+                f"`widths` must be multiples of 16, got {self.widths}. Try 64 256 256."
+            )
 
 
 class ODENetStacked(nn.Module):

@@ -1,7 +1,6 @@
 """The registry of networks: every name, what builds it, and one line about it."""
 
 import dataclasses
-import difflib
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNet, ResNetConfig
+from odevision.solve import unknown_name
 from odevision.types import Images, State
 
 ModelConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig
@@ -73,12 +73,12 @@ def config_from_dict(name: str, fields: dict[str, Any]) -> ModelConfig:
         ValueError: there is no such network or field, or a value is out of range.
     """
     if name not in MODELS:
-        raise ValueError(_unknown("model", name, list_models()))
+        raise ValueError(unknown_name("name", name, MODELS))
     config = MODELS[name].config
     known = [field.name for field in dataclasses.fields(config)]
     for key in fields:
         if key not in known:
-            raise ValueError(_unknown(f"field of {name}", key, known))
+            raise ValueError(unknown_name(f"field of {name}", key, known))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return config(**values)
 
@@ -106,9 +106,3 @@ def first_block_input(model: Model, images: Images) -> State:
     finally:
         handle.remove()
     return states[0]
-
-
-def _unknown(what: str, given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"there is no {what} named {given!r}; there are: {', '.join(known)}.{hint}"

@@ -12,7 +12,7 @@ from odevision.solve import (
     refuse_changing_layers,
     resolve_solver,
 )
-from odevision.types import State
+from odevision.types import Number, State
 
 
 class ODEBlock(nn.Module):
@@ -47,11 +47,11 @@ class ODEBlock(nn.Module):
         *,
         solver: str = "dopri5",
         num_steps: int | None = None,
-        rtol: float = 1e-3,
-        atol: float = 1e-3,
+        rtol: Number = 1e-3,
+        atol: Number = 1e-3,
         gradient: Gradient = "checkpointed",
-        t0: float = 0.0,
-        t1: float = 1.0,
+        t0: Number = 0.0,
+        t1: Number = 1.0,
         max_steps: int = DEFAULT_MAX_STEPS,
     ) -> None:
         """Keep the settings; they are checked at the first solve as odesolve checks them."""
@@ -75,9 +75,7 @@ class ODEBlock(nn.Module):
         """
         return self.solve(y0).y1
 
-    def trajectory(
-        self, y0: State, ts: Float[Tensor, " times"]
-    ) -> Inexact[Tensor, "times *shape"]:
+    def trajectory(self, y0: State, ts: Float[Tensor, " times"]) -> Inexact[Tensor, "times ..."]:
         """The states at the times ts, shape (times, *y0.shape); ts lie between t0 and t1."""
         return self.solve(y0, save_at=ts).ys
 

@@ -43,6 +43,6 @@ class TimeConv2d(nn.Module):
 
     def forward(
         self, t: Scalar, x: Images, time_response: Float[Tensor, "1 out_channels height width"]
-    ) -> Images:
+    ) -> Float[Tensor, "batch out_channels height width"]:
         """conv([t, x]) at the resolution of x."""
         return F.conv2d(x, self.weight, self.bias, padding=self.padding) + t * time_response

@@ -3,11 +3,9 @@
 import torch
 from torch import nn
 
-from odevision.types import FeatureMaps, Images
-
 
 class Transition(nn.Sequential):
-    """Convolution, 2x2 max pooling, BatchNorm, GELU: half the resolution, a new width.
+    """Convolution, 2x2 max pooling, BatchNorm, GELU: half the resolution (rounded down), a new width.
 
     BatchNorm is safe here, outside of the vector fields. Its gain stays at 1: the next layers
     normalize anyway, so a trained gain would only act as a second learning rate.
@@ -25,7 +23,3 @@ class Transition(nn.Sequential):
         norm = nn.BatchNorm2d(channels)
         norm.weight.requires_grad_(False)
         super().__init__(conv, nn.MaxPool2d(2), norm, nn.GELU())
-
-    def forward(self, x: Images) -> FeatureMaps:
-        """Feature map of half the height and width, rounded down."""
-        return super().forward(x)

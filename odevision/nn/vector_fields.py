@@ -1,7 +1,7 @@
 """Vector fields for images: f(t, y) keeps the shape of a feature map.
 
-A field may offer `prepare(y)`: what it needs of its weights but not of t and y, made once a solve and
-handed to f as arguments, so that gradients flow through it.
+A field may offer `prepare(y)`: what it needs of its weights but not of t and y, made once a solve
+and handed to f as arguments, so that gradients flow through it.
 """
 
 import torch

@@ -8,7 +8,7 @@ import torch
 
 from odevision.ode.norm import worst_sample_norm
 from odevision.ode.runge_kutta import ExplicitRungeKutta, Field, Step
-from odevision.types import Scalar, State
+from odevision.types import Number, Scalar, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,13 @@ class ConstantController:
             )
 
     def start(
-        self, f: Field, solver: ExplicitRungeKutta, t0: float, t1: float, y0: State, f0: State | None
+        self,
+        f: Field,
+        solver: ExplicitRungeKutta,
+        t0: float,
+        t1: float,
+        y0: State,
+        f0: State | None,
     ) -> Proposal:
         """First step: one num_steps-th of the way."""
         del f, solver, y0, f0
@@ -64,10 +70,10 @@ class ConstantController:
 class PIDController:
     """Steps as long as the tolerance allows.
 
-    With e = error / (atol + rtol max(|y0|, |y1|)) in the chosen norm and q the order of the embedded
-    solution, the next step is dt safety e_n^-b1 e_{n-1}^-b2 e_{n-2}^-b3, where b1 = (P + I + D)/(q+1),
-    b2 = -(P + 2D)/(q+1) and b3 = D/(q+1) (Soderlind 2003). The step size is a plain float: it never
-    enters the autograd graph.
+    With e = error / (atol + rtol max(|y0|, |y1|)) in the chosen norm and q the order of the
+    embedded solution, the next step is dt safety e_n^-b1 e_{n-1}^-b2 e_{n-2}^-b3, where
+    b1 = (P + I + D)/(q+1), b2 = -(P + 2D)/(q+1) and b3 = D/(q+1) (Soderlind 2003). The step size is
+    a plain float: it never enters the autograd graph.
 
     Args:
         rtol: relative tolerance, > 0 or 0 with atol > 0.
@@ -79,12 +85,12 @@ class PIDController:
         safety: aims below the tolerance, in (0, 1].
         min_factor: most a step may shrink at once.
         max_factor: most a step may grow at once.
-        dt_max: longest step, in ODE time.
+        dt_max: longest step, in ODE time; the one that lands on t1 may be 1 % longer.
         dt0: first step, in ODE time; None estimates it with one more evaluation.
     """
 
-    rtol: float = 1e-3
-    atol: float = 1e-4
+    rtol: Number = 1e-3
+    atol: Number = 1e-4
     norm: Callable[[State], Scalar] = worst_sample_norm
     proportional: float = 0.0
     integral: float = 1.0
@@ -92,8 +98,8 @@ class PIDController:
     safety: float = 0.9
     min_factor: float = 0.2
     max_factor: float = 10.0
-    dt_max: float = math.inf
-    dt0: float | None = None
+    dt_max: Number = math.inf
+    dt0: Number | None = None
     adaptive = True
 
     def __post_init__(self) -> None:
@@ -101,7 +107,9 @@ class PIDController:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value < math.inf):
-                raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}. Try 1e-4.")
+                raise ValueError(
+                    f"`{name}` must be a number of at least 0, got {value!r}. Try 1e-4."
+                )
         if self.rtol == 0 and self.atol == 0:
             raise ValueError("`rtol` and `atol` must not both be 0. Try rtol=1e-3, atol=1e-4.")
         if not 0 < self.safety <= 1:
@@ -117,7 +125,13 @@ class PIDController:
                 raise ValueError(f"`{name}` must be positive, got {value}. Its sign is t1 - t0's.")
 
     def start(
-        self, f: Field, solver: ExplicitRungeKutta, t0: float, t1: float, y0: State, f0: State | None
+        self,
+        f: Field,
+        solver: ExplicitRungeKutta,
+        t0: float,
+        t1: float,
+        y0: State,
+        f0: State | None,
     ) -> Proposal:
         """First step: `dt0`, or the estimate of Hairer, Norsett, Wanner I, section II.4."""
         length = abs(t1 - t0)
@@ -133,15 +147,19 @@ class PIDController:
         self, f: Field, solver: ExplicitRungeKutta, t0: float, span: float, y0: State, f0: State
     ) -> float:
         with torch.no_grad():
-            scale = torch.add(torch.full_like(y0, self.atol).abs(), y0.abs(), alpha=self.rtol)
+            scale = self._scale(y0.abs())
             d0, d1 = torch.stack([self.norm(y0 / scale), self.norm(f0 / scale)]).tolist()
-            h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-            h0 = min(h0, abs(span))
+            known = 1e-5 <= d0 < math.inf and 1e-5 <= d1 < math.inf
+            h0 = 0.01 * d0 / d1 if known else 1e-6
+            # At most half the way, so that rounding cannot carry the probe past t1.
+            h0 = min(max(h0, 1e-10 * abs(span)), 0.5 * abs(span))
             probe = math.copysign(h0, span)
             f_probe = f(t0 + probe, torch.add(y0, f0, alpha=probe))
             d2 = float(self.norm((f_probe - f0) / scale)) / h0
         worst = max(d1, d2)
-        if not math.isfinite(worst):  # the loop's first step will find out and say where
+        if not (
+            math.isfinite(d1) and math.isfinite(d2)
+        ):  # the first step finds out, and says where
             return h0
         if worst <= 1e-15:
             return max(1e-6, 100 * h0)
@@ -155,7 +173,8 @@ class PIDController:
         """Judge a step by its error and propose the next one's length."""
         del t1
         dt = step.t1 - step.t0
-        ratio = self._error_ratio(solver, step)
+        # The one host read of an attempted step: the loop needs the verdict.
+        ratio = float(self.norm(self.scaled_error(solver, step)))
         if not math.isfinite(ratio):
             return Proposal(False, dt * self.min_factor, ratio, previous.history)
         assert solver.tableau.embedded_order is not None
@@ -170,11 +189,15 @@ class PIDController:
         history = (ratio, *previous.history[:1]) if accept else previous.history
         return Proposal(accept, math.copysign(length, dt), ratio, history)
 
-    def _error_ratio(self, solver: ExplicitRungeKutta, step: Step) -> float:
+    def scaled_error(self, solver: ExplicitRungeKutta, step: Step) -> State:
+        """Local error estimate of a step in units of the tolerance, entry by entry."""
         with torch.no_grad():
-            scale = torch.maximum(step.y0.abs(), step.y1.abs()).mul_(self.rtol).add_(self.atol)
-            # The one host read of an attempted step: the loop needs the verdict.
-            return float(self.norm(solver.error(step).div_(scale)))
+            return solver.error(step).div_(self._scale(torch.maximum(step.y0.abs(), step.y1.abs())))
+
+    def _scale(self, size: State) -> State:
+        scale = size.mul(self.rtol).add_(self.atol)
+        # Without atol an entry that rests at 0 would be 0 / 0.
+        return scale if self.atol > 0 else scale.clamp_(min=torch.finfo(scale.dtype).tiny)
 
     def _factor(self, ratio: float, history: tuple[float, ...], exponent: int) -> float:
         if ratio == 0:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from odevision.ode.controller import Controller, Proposal
+from odevision.ode.controller import Controller, PIDController, Proposal
 from odevision.ode.interpolation import interpolate
 from odevision.ode.runge_kutta import ExplicitRungeKutta, Step
 from odevision.ode.solution import Result, SolveError, worst_sample
@@ -27,6 +27,11 @@ class AcceptedStep:
     t0: float
     t1: float
     save_times: tuple[float, ...]
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether a saved time lies before its end, so that the interpolant is needed."""
+        return any(t != self.t1 for t in self.save_times)
 
 
 OnAccept = Callable[[AcceptedStep, State], None]
@@ -71,24 +76,22 @@ def integrate(
         if stats.num_steps >= max_steps:
             cause = f"The solve took max_steps = {max_steps} steps and t1 = {t1:.6g} is still ahead"
             raise SolveError(Result.MAX_STEPS, cause, t=t, dt=proposal.dt, sample=None)
-        t_next = _land(t, proposal.dt, t1)
-        if t_next == t or abs(t_next - t) < _smallest_step(t, t0, t1):
-            raise _vanished(term, solver, proposal, t, t1, y, f0)
-        inside = _between(save_times[len(saved) :], t, t_next)
-        needs_all = controller.adaptive or bool(inside)
+        shortest = min(_clock_tick(t0, t1), abs(t1 - t))
+        t_next = _land(t, proposal.dt, t1, shortest)
+        attempt = AcceptedStep(t, t_next, _between(save_times[len(saved) :], t, t_next))
+        needs_all = controller.adaptive or attempt.interpolates
         step = solver.step(term, t, t_next, y, f0, all_stages=needs_all)
         stats.num_steps += 1
         proposal = controller.adapt(solver, step, t1, proposal)
         if not proposal.accept:
             stats.num_rejected_steps += 1
             f0 = step.k[0]
-            if not math.isfinite(proposal.error_ratio):
-                _refuse_non_finite_start(step)
+            _refuse_hopeless(controller, solver, step, proposal, shortest)
             continue
         stats.num_accepted_steps += 1
         if on_accept is not None:
-            on_accept(AcceptedStep(t, t_next, inside), y)
-        states, f0 = save(term, solver, step, inside)
+            on_accept(attempt, y)
+        states, f0 = save(term, solver, step, attempt.save_times)
         saved.extend(states)
         t, y = t_next, step.y1
     return y, saved
@@ -103,15 +106,20 @@ def save(
         f1 = term(step.t1, step.y1)
     states = []
     for t in times:
-        states.append(step.y1 if t == step.t1 else interpolate(step, f1, solver.tableau, t))
+        if t == step.t1:
+            states.append(step.y1)
+        else:
+            assert f1 is not None
+            states.append(interpolate(step, f1, solver.tableau, t))
     return states, f1
 
 
-def _land(t: float, dt: float, t1: float) -> float:
+def _land(t: float, dt: float, t1: float, shortest: float) -> float:
     """End of the next step; t1 itself where the rest is at most 1 % longer than dt."""
-    if abs(t1 - t) <= 1.01 * abs(dt):
+    length = max(abs(dt), shortest)
+    if abs(t1 - t) <= 1.01 * length:
         return t1
-    return t + dt
+    return t + math.copysign(length, t1 - t)
 
 
 def _between(times: Sequence[float], t: float, t_next: float) -> tuple[float, ...]:
@@ -122,45 +130,36 @@ def _between(times: Sequence[float], t: float, t_next: float) -> tuple[float, ..
     return tuple(times[:count])
 
 
-def _smallest_step(t: float, t0: float, t1: float) -> float:
+def _clock_tick(t0: float, t1: float) -> float:
     """Shortest step that still moves the clock, a few units in the last place of its times."""
-    return 4 * sys.float_info.epsilon * max(abs(t), abs(t0), abs(t1))
+    return 4 * sys.float_info.epsilon * max(abs(t0), abs(t1))
 
 
-def _refuse_non_finite_start(step: Step) -> None:
-    """A non-finite f at the step's own start cannot be mended by a shorter step."""
-    for name, value in (("state", step.y0), ("vector field", step.k[0])):
-        if not bool(torch.isfinite(value).all()):  # reads the device, in a failing solve only
-            raise SolveError(
-                Result.NON_FINITE,
-                f"The {name} is NaN or infinite",
-                t=step.t0,
-                dt=step.t1 - step.t0,
-                sample=worst_sample(value),
-            )
-
-
-def _vanished(
-    term: ODETerm,
+def _refuse_hopeless(
+    controller: Controller,
     solver: ExplicitRungeKutta,
+    step: Step,
     proposal: Proposal,
-    t: float,
-    t1: float,
-    y: State,
-    f0: State | None,
-) -> SolveError:
-    """Name the cause for which no step is short enough at t."""
-    # Repeat a step to see which sample fails: a failing solve may cost more.
-    trial = t + math.copysign(_smallest_step(t, t, t1), t1 - t)
-    step = solver.step(term, t, trial, y, f0, all_stages=True)
+    shortest: float,
+) -> None:
+    """Raise where no shorter step can mend a rejected one. A failing solve may read the device."""
+    dt = step.t1 - step.t0
     if not math.isfinite(proposal.error_ratio):
-        bad = next((k for k in step.k if not bool(torch.isfinite(k).all())), step.y1)
-        cause = f"NaN or infinity comes from the vector field right after t = {t:.6g}"
-        return SolveError(Result.NON_FINITE, cause, t=t, dt=proposal.dt, sample=worst_sample(bad))
-    norm = float(torch.linalg.vector_norm(step.k[0]))
+        for name, value in (("state", step.y0), ("vector field", step.k[0])):
+            if not bool(torch.isfinite(value).all()):
+                cause, sample = f"The {name} is NaN or infinite", worst_sample(value)
+                raise SolveError(Result.NON_FINITE, cause, t=step.t0, dt=dt, sample=sample)
+    if abs(proposal.dt) >= shortest:
+        return
+    for value in (*step.k, step.y1):
+        if not bool(torch.isfinite(value).all()):
+            cause = f"NaN or infinity comes from the vector field right after t = {step.t0:.6g}"
+            sample = worst_sample(value)
+            raise SolveError(Result.NON_FINITE, cause, t=step.t0, dt=dt, sample=sample)
+    assert isinstance(controller, PIDController)  # constant steps are never rejected
     cause = (
         f"The step size vanished: the error stays {proposal.error_ratio:.3g} times the tolerance "
-        f"(norm of f: {norm:.3g})"
+        f"(largest |f|: {float(step.k[0].abs().max()):.3g})"
     )
-    sample = worst_sample(solver.error(step))
-    return SolveError(Result.DT_UNDERFLOW, cause, t=t, dt=proposal.dt, sample=sample)
+    sample = worst_sample(controller.scaled_error(solver, step))
+    raise SolveError(Result.DT_UNDERFLOW, cause, t=step.t0, dt=dt, sample=sample)

@@ -39,7 +39,9 @@ def rk_step(
     k = [f(t0, y0) if f0 is None else f0]
     y = y0
     stages = tableau.num_stages if all_stages else tableau.num_solution_stages
-    for weights, c in zip(tableau.stage_weights[1:stages], tableau.stage_times[1:stages], strict=True):
+    for weights, c in zip(
+        tableau.stage_weights[1:stages], tableau.stage_times[1:stages], strict=True
+    ):
         y = add_weighted(y0, dt, weights, k)
         k.append(f(t1 if c == 1 else t0 + c * dt, y))
     if not (all_stages and tableau.fsal):  # else the last stage already stands at y1
@@ -48,7 +50,7 @@ def rk_step(
 
 
 def add_weighted(y: State, dt: float, weights: Sequence[float], k: Sequence[State]) -> State:
-    """y + dt sum_i weights_i k_i, in one buffer beside y.
+    """Sum y + dt sum_i weights_i k_i, in one buffer beside y.
 
     Addition keeps nothing for its backward pass, so the in-place sums are safe under autograd.
     """
@@ -113,7 +115,7 @@ class ExplicitRungeKutta:
         """
         assert self.tableau.error_weights is not None
         with torch.no_grad():
-            zero = torch.zeros((), dtype=step.y0.dtype, device=step.y0.device)
+            zero = step.y0.new_zeros(()).expand_as(step.y0)
             return add_weighted(zero, step.t1 - step.t0, self.tableau.error_weights, step.k)
 
 

@@ -83,7 +83,7 @@ class Solution:
     """
 
     ts: Float[Tensor, " times"]
-    ys: Inexact[Tensor, "times *shape"]
+    ys: Inexact[Tensor, "times ..."]
     y1: State
     stats: Stats
     result: Result = Result.SUCCESSFUL

@@ -52,7 +52,9 @@ class ButcherTableau:
             _check_sum(self.name, "a row of a", row, c)
         _check_sum(self.name, "b", self.b, 1)
         if (self.b_embedded is None) != (self.embedded_order is None):
-            raise ValueError(f"tableau {self.name!r} must give b_embedded and embedded_order together.")
+            raise ValueError(
+                f"tableau {self.name!r} must give b_embedded and embedded_order together."
+            )
         for label, row, total in (("b_embedded", self.b_embedded, 1), ("b_dense", self.b_dense, 0)):
             if row is not None:
                 if len(row) != stages:
@@ -91,7 +93,7 @@ class ButcherTableau:
 
     @cached_property
     def error_weights(self) -> tuple[float, ...] | None:
-        """b - b_embedded, subtracted before rounding to floats."""
+        """The b - b_embedded, subtracted before rounding to floats."""
         if self.b_embedded is None:
             return None
         return tuple(float(b - e) for b, e in zip(self.b, self.b_embedded, strict=True))

@@ -1,4 +1,4 @@
-"""Dormand-Prince 5(4): order 5 with order 4 embedded, seven stages, FSAL, dense output of order 4."""
+"""Dormand-Prince 5(4): order 5, embedded order 4, seven stages, FSAL, dense output of order 4."""
 
 from fractions import Fraction as F
 

@@ -1,7 +1,7 @@
 """Tsitouras 5(4): order 5 with order 4 embedded, seven stages, FSAL, dense output of order 4.
 
-Published as decimals, so the order conditions hold to about 1e-15. b_dense holds the coefficients of
-theta^4 in the paper's interpolant; the rest of it is the cubic Hermite interpolant.
+Published as decimals, so the order conditions hold to about 1e-15. b_dense holds the coefficients
+of theta^4 in the paper's interpolant; the rest of it is the cubic Hermite interpolant.
 """
 
 from fractions import Fraction as F
