@@ -1,7 +1,7 @@
 """odevision: image classifiers made of neural ordinary differential equations.
 
-The parts, bottom-up: `odesolve` solves an initial value problem with exact gradients, `ODEBlock` is a
-layer around it, `create_model` builds whole networks. Training, evaluation and prediction are
+The parts, bottom-up: `odesolve` solves an initial value problem with exact gradients, `ODEBlock` is
+a layer around it, `create_model` builds whole networks. Training, evaluation and prediction are
 commands; see `odevision --help`.
 """
 

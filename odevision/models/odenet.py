@@ -32,7 +32,7 @@ class ODENetConfig(SolveSettings):
         self.check_sizes(in_channels=self.in_channels, num_classes=self.num_classes)
         if self.channels < 1 or self.channels % min(32, self.channels):
             raise ValueError(
-                f"`channels` must be a multiple of 32, or less than 32, got {self.channels}. Try 64."
+                f"`channels` must be a multiple of 32, or below 32, got {self.channels}. Try 64."
             )
 
 

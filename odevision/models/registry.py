@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig

@@ -1,4 +1,4 @@
-"""resnet: the baseline. An ODE network's twin at matched parameters, residual blocks for its ODEs."""
+"""resnet: the baseline, an ODE network's twin at matched parameters, with residual blocks."""
 
 import dataclasses
 from typing import Literal

@@ -34,8 +34,8 @@ class SolveSettings:
             raise ValueError(f"`num_steps` must be at least 1, got {self.num_steps}. Try 4.")
         if self.num_steps is None and self.solver in ("euler", "midpoint", "rk4"):
             raise ValueError(
-                f"`num_steps` must be given with solver {self.solver!r}, which has no error estimate. "
-                "Try num_steps=4."
+                f"`num_steps` must be given with solver {self.solver!r}, which has no error "
+                "estimate. Try num_steps=4."
             )
         if self.rtol < 0 or self.atol < 0 or self.rtol + self.atol == 0:
             raise ValueError(

@@ -5,7 +5,9 @@ from torch import nn
 
 
 class Transition(nn.Sequential):
-    """Convolution, 2x2 max pooling, BatchNorm, GELU: half the resolution (rounded down), a new width.
+    """Convolution, 2x2 max pooling, BatchNorm, GELU: half the resolution, a new width.
+
+    An odd height or width is rounded down.
 
     BatchNorm is safe here, outside of the vector fields. Its gain stays at 1: the next layers
     normalize anyway, so a trained gain would only act as a second learning rate.

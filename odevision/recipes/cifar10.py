@@ -41,7 +41,7 @@ def cifar10() -> TrainConfig:
 
 
 def cifar10_report() -> TrainConfig:
-    """The student report's set-up as closely as it is stated: six layers, one ODE block, 160 epochs.
+    """The student report's set-up, as far as it is stated: six layers, one ODE block, 160 epochs.
 
     Command: odevision train cifar10-report --data-root DATA
     """
