@@ -78,7 +78,7 @@ def config_from_dict(name: str, fields: dict[str, Any]) -> ModelConfig:
     for key in fields:
         if key not in known:
             raise ValueError(unknown_name(f"field of {name}", key, known))
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return config(**values)
 
 

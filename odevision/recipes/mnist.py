@@ -44,7 +44,7 @@ def mnist() -> TrainConfig:
         ),
         optimizer=OptimizerConfig(name="adamw", learning_rate=4e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.15),
-        epochs=14,
+        epochs=12,
         label_smoothing=0.05,
         gradient_clip=1.0,
         ema_decay=0.998,
