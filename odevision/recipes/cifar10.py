@@ -10,6 +10,8 @@ def cifar10() -> TrainConfig:
     """Three stacked ODE blocks, one midpoint step each, on a whitening stem.
 
     Command: odevision train cifar10 --data-root DATA
+    Time: 39 minutes on 2 CPU cores (Zen 4), the first 15 of them shared with other work.
+    Result: 90.79 % of the test images (1 seed, the last epoch's weights).
     """
     return TrainConfig(
         recipe="cifar10",
@@ -44,6 +46,8 @@ def cifar10_report() -> TrainConfig:
     """The student report's set-up, as far as it is stated: six layers, one ODE block, 160 epochs.
 
     Command: odevision train cifar10-report --data-root DATA
+    Time: not run to its end here; days on 2 CPU cores, made for a GPU.
+    Result: the report states about 85 %.
     """
     return TrainConfig(
         recipe="cifar10-report",

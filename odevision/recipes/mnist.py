@@ -32,9 +32,11 @@ def mnist_mini() -> TrainConfig:
 
 
 def mnist() -> TrainConfig:
-    """All 60,000 digits.
+    """All 60,000 digits, 57,000 of them for training.
 
-    Command: odevision train mnist --data-root DATA
+    Command: odevision train mnist --data-root DATA --seed 0
+    Time: 10 minutes on 2 CPU cores (Zen 4).
+    Result: 99.69 % of the test images (standard deviation 0.06, 3 seeds, the last epoch's weights).
     """
     return TrainConfig(
         recipe="mnist",
