@@ -35,19 +35,19 @@ def median_ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
-def peak_bytes(call: Call) -> int:
-    """Most resident memory that a call adds while it runs, in bytes; Linux only.
+def peak_bytes(call: Call) -> int | None:
+    """Most resident memory that a call adds while it runs, in bytes; None where Linux is not.
 
     Freed memory is given back to the system first, so that it does not hide what the call takes.
-
-    Raises:
-        OSError: the system does not tell.
     """
     call()
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = _status_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        before = _status_bytes("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    except OSError:
+        return None
     call()
     return _status_bytes("VmHWM") - before
 

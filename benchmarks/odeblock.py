@@ -9,6 +9,7 @@ ours computes the same function (checked). Both are run in turn in one process.
 
 import argparse
 import json
+import math
 import statistics
 from importlib.metadata import version
 from pathlib import Path
@@ -98,7 +99,7 @@ def main() -> None:
             "median_ms": 1e3 * statistics.median(seconds[name]),
             "odeint_over_this": median_ratio(seconds[name], seconds["torchdiffeq odeint"]),
             "nfe": nfe[name],
-            "peak_mib": peak_bytes(call) / 2**20,
+            "peak_mib": (peak_bytes(call) or math.nan) / 2**20,
         }
         for name, call in calls.items()
     }

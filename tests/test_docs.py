@@ -49,3 +49,10 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
         for call in calls:
             done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
             assert done.returncode == 0, f"{call}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link

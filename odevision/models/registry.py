@@ -3,13 +3,10 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import torch
-
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNet, ResNetConfig
 from odevision.solve import unknown_name
-from odevision.types import Images, State
 
 ModelConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig
 Model = ODENet | ODENetStacked | ResNet
@@ -86,22 +83,3 @@ def total_nfe(model: Model) -> int:
     """Evaluations of all vector fields in the model's latest forward pass; 0 without ODE blocks."""
     blocks = model.ode_blocks()
     return sum(block.last_stats.nfe_forward for block in blocks if block.last_stats is not None)
-
-
-@torch.no_grad()
-def first_block_input(model: Model, images: Images) -> State:
-    """The state on which the first ODE block starts.
-
-    Raises:
-        ValueError: the model has no ODE block.
-    """
-    blocks = model.ode_blocks()
-    if not blocks:
-        raise ValueError("`model` must have an ODE block. Try an odenet.")
-    states: list[State] = []
-    handle = blocks[0].register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
-    try:
-        model(images)
-    finally:
-        handle.remove()
-    return states[0]

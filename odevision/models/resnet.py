@@ -22,7 +22,8 @@ class ResNetConfig:
         num_classes: number of classes.
         like: the network whose stem, transitions and head it shares.
         widths: channels of each stage; None takes those of the twin.
-        blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters.
+        blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters
+            within 1 %.
     """
 
     in_channels: int = 1
@@ -36,6 +37,8 @@ class ResNetConfig:
         for name in ("in_channels", "num_classes", "blocks_per_stage"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.like not in ("odenet", "odenet-stacked"):
+            raise ValueError(f"`like` must be 'odenet' or 'odenet-stacked', got {self.like!r}.")
         if self.like == "odenet" and self.widths is not None and len(self.widths) != 1:
             raise ValueError(
                 f"`widths` must hold one number with like='odenet', got {self.widths}. Try 64, or "

@@ -52,9 +52,9 @@ class WhiteningStem(nn.Module):
     def initialize_from(self, images: Images) -> None:
         """Set the filters from training images, as normalized for the network."""
         channels = images.shape[1]
-        patches = F.unfold(images.float(), 2).transpose(1, 2).reshape(-1, channels * 4).double()
-        patches = patches - patches.mean(0)
-        eigenvalues, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        # On the host: not every device has float64 or eigenvalues.
+        patches = F.unfold(images.float().cpu(), 2).transpose(1, 2).reshape(-1, channels * 4)
+        eigenvalues, vectors = torch.linalg.eigh(torch.cov((patches - patches.mean(0)).T).double())
         filters = (vectors / (eigenvalues + self.epsilon).sqrt()).T.reshape(-1, channels, 2, 2)
         assert self.conv.bias is not None
         self.conv.weight.copy_(torch.cat([filters, -filters]).to(self.conv.weight))

@@ -117,6 +117,3 @@ class ExplicitRungeKutta:
         with torch.no_grad():
             zero = step.y0.new_zeros(()).expand_as(step.y0)
             return add_weighted(zero, step.t1 - step.t0, self.tableau.error_weights, step.k)
-
-
-SolverLike = str | ExplicitRungeKutta

@@ -8,6 +8,8 @@ def debug() -> TrainConfig:
     """A narrow ODE-Net on 512 of the embedded digits.
 
     Command: odevision train debug
+    Time: 2 seconds on 2 CPU cores (Zen 4), after the start.
+    Result: none to speak of; 16 steps leave it near chance.
     """
     return TrainConfig(
         recipe="debug",

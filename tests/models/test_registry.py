@@ -3,20 +3,22 @@
 import copy
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
+import jaxtyping
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from odevision import create_model, list_models
+from odevision import create_model, list_models, list_solvers
 from odevision.models import (
     MODELS,
     build_model,
     config_from_dict,
-    first_block_input,
     model_name,
     total_nfe,
 )
+from odevision.models.solve_settings import SolverName
 
 NAMES = list_models()
 
@@ -100,17 +102,6 @@ def test_total_nfe_adds_up_the_blocks() -> None:
     assert total_nfe(create_model("resnet")) == 0
 
 
-def test_the_first_block_starts_on_the_stem_of_the_paper_network() -> None:
-    model, images = create_model("odenet").eval(), images_for("odenet")
-    with torch.no_grad():
-        assert torch.equal(first_block_input(model, images), model.stem(images))
-
-
-def test_a_network_without_ode_has_no_first_block() -> None:
-    with pytest.raises(ValueError, match="must have an ODE block"):
-        first_block_input(create_model("resnet"), images_for("resnet"))
-
-
 def test_an_unknown_network_is_refused_with_the_closest_name() -> None:
     with pytest.raises(ValueError, match="Did you mean 'odenet'"):
         create_model("odnet")
@@ -139,6 +130,23 @@ def test_values_out_of_range_are_refused(name: str, fields: dict, message: str) 
         create_model(name, **fields)
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("odenet", {"solver": "dopri6"}, "Did you mean 'dopri5'"),
+        ("odenet", {"gradient": "adjoint"}, "`gradient` must be one of direct, checkpointed"),
+        ("resnet", {"like": "odnet"}, "`like` must be 'odenet' or 'odenet-stacked'"),
+    ],
+)
+def test_words_that_are_no_choice_are_refused(
+    name: str, fields: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Users have no type checker around the call; it would speak first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=message):
+        create_model(name, **fields)
+
+
 def test_fine_steps_of_a_stacked_network_agree_with_a_tight_tolerance() -> None:
     torch.manual_seed(0)
     coarse = create_model("odenet-stacked", num_steps=8).eval()
@@ -148,3 +156,7 @@ def test_fine_steps_of_a_stacked_network_agree_with_a_tight_tolerance() -> None:
         images = images_for("odenet-stacked")
         a, b = coarse(images), fine.eval()(images)
     assert (a - b).norm() < 0.02 * b.norm()
+
+
+def test_the_solvers_of_a_config_are_those_that_exist() -> None:
+    assert get_args(SolverName) == tuple(list_solvers())

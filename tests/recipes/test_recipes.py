@@ -13,9 +13,11 @@ from odevision.training.optimizer import build_optimizer
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_a_recipe_bears_its_own_name_and_states_its_command(name: str) -> None:
+def test_a_recipe_bears_its_own_name_and_states_command_time_and_result(name: str) -> None:
     assert RECIPES[name]().recipe == name
-    assert f"odevision train {name}" in (RECIPES[name].__doc__ or "")
+    text = RECIPES[name].__doc__ or ""
+    assert f"Command: odevision train {name}" in text
+    assert "Time: " in text and "Result: " in text
 
 
 @pytest.mark.parametrize("name", list_recipes())
