@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from odevision.cli.errors import UsageError, nearest
+from odevision.cli.errors import UsageError, unknown
 
 T = TypeVar("T")
 
@@ -118,22 +118,46 @@ def _find(word: str, specs: Mapping[str, OptionSpec]) -> tuple[OptionSpec, bool]
     for spec in specs.values():
         if spec.negation == name:
             return spec, False
-    guess = nearest(name, specs)
-    hint = f"; did you mean `{guess}`?" if guess else ""
-    raise UsageError(f"unknown option `{word}`{hint}")
+    raise unknown("option", word, [*specs, "--help"])
+
+
+def _flag_value(spec: OptionSpec, is_on: bool, typed: str | None, following: list[str]) -> bool:
+    """Return whether a flag is on; takes an explicit true or false off `following`."""
+    if typed is None and following and following[0].lower() in ("true", "false"):
+        typed = following.pop(0)
+    if typed is None:
+        return is_on
+    if typed.lower() not in (*_TRUE, *_FALSE):
+        raise UsageError(f"`{spec.name}` must be true or false, got `{typed}`")
+    return is_on == (typed.lower() in _TRUE)
+
+
+def peek_flag(words: Sequence[str], spec: OptionSpec) -> bool:
+    """Return the last value given for a flag, before the other options are known.
+
+    Args:
+        words: the words after the verb.
+        spec: the flag.
+
+    Raises:
+        UsageError: its value is neither true nor false.
+    """
+    is_on = False
+    for index, word in enumerate(words):
+        if word == "--":
+            break
+        name, equals, text = word.partition("=")
+        if _canonical(name) == spec.name:
+            following = list(words[index + 1 : index + 2])
+            is_on = _flag_value(spec, True, text if equals else None, following)
+    return is_on
 
 
 def _flag_words(
     spec: OptionSpec, is_on: bool, typed: str | None, following: list[str]
 ) -> list[str]:
     """Return what tyro wants for a flag; takes an explicit true or false off `following`."""
-    if typed is None and following and following[0].lower() in ("true", "false"):
-        typed = following.pop(0)
-    if typed is not None:
-        if typed.lower() not in (*_TRUE, *_FALSE):
-            raise UsageError(f"`{spec.name}` must be true or false, got `{typed}`")
-        is_on = is_on == (typed.lower() in _TRUE)
-    if is_on:
+    if _flag_value(spec, is_on, typed, following):
         return [spec.name]
     return [] if spec.negation is None else [spec.negation]
 

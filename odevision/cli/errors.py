@@ -32,6 +32,18 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return next((name for name, part in last_parts.items() if part in close_parts), None)
 
 
+def nearest_option(word: str, known: Iterable[str]) -> str | None:
+    """Return the known option most like the given one, however far; None if there are none.
+
+    Args:
+        word: what was typed.
+        known: what exists.
+    """
+    names = sorted(known)
+    found = difflib.get_close_matches(word, names, n=1, cutoff=0.0)
+    return nearest(word, names) or next(iter(found), None)
+
+
 def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
     """Make the error for a name that does not exist.
 
@@ -41,7 +53,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
         known: what exists.
     """
     names = sorted(known)
-    guess = nearest(word, names)
+    guess = nearest_option(word, names) if what == "option" else nearest(word, names)
     text = f"unknown {what} `{word}`"
     if guess is not None:
         text += f"; did you mean `{guess}`?"

@@ -174,7 +174,12 @@ def _evaluate(options: EvaluateOptions) -> tuple["Evaluation", list["Variant"]]:
         )
     with batch_progress("other solvers") as on_batch:
         variants = check_consistency(
-            loaded, image_set, answers, batch_size=options.batch_size, on_batch=on_batch
+            loaded,
+            image_set,
+            answers,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            on_batch=on_batch,
         )
     return evaluation, variants
 

@@ -51,6 +51,10 @@ class PlotOptions:
     batch_size: BatchSize = 256
 
 
+class _NothingToDrawError(Exception):
+    """A picture does not exist for this model: a note is enough, the others are drawn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Subject:
     """What the pictures are of."""
@@ -109,7 +113,7 @@ def _trajectories(subject: _Subject) -> "Figure":
     from odevision.visual import plot_trajectories
 
     if not ode_blocks(subject.loaded):
-        raise ValueError(f"a {subject.loaded.card.model_name} has no ODE block")
+        raise _NothingToDrawError(f"a {subject.loaded.card.model_name} has no ODE block")
     chosen = choose_evenly(subject.answers.labels, _NUM_TRAJECTORIES, max_classes=10)
     images = torch.stack(_images(subject, chosen.tolist())).to(device_of(subject.loaded))
     trajectories = feature_trajectories(
@@ -129,14 +133,17 @@ def _history(loaded: "LoadedModel"):
     folder = run_directory(loaded) or loaded.path
     path = folder / METRICS_FILE
     if not path.is_file():
-        raise ValueError(f"there is no {path}")
+        raise _NothingToDrawError(f"there is no {path}")
     return read_history(path)
 
 
 def _training_curves(subject: _Subject) -> "Figure":
     from odevision.visual import plot_training_curves
 
-    return plot_training_curves(_history(subject.loaded).epochs, title=f"{subject.name}: training")
+    epochs = _history(subject.loaded).epochs
+    if not epochs:
+        raise _NothingToDrawError("no epoch of the run has ended yet")
+    return plot_training_curves(epochs, title=f"{subject.name}: training")
 
 
 def _nfe(subject: _Subject) -> "Figure":
@@ -144,10 +151,13 @@ def _nfe(subject: _Subject) -> "Figure":
     from odevision.visual import plot_nfe
 
     if not ode_blocks(subject.loaded):
-        raise ValueError(f"a {subject.loaded.card.model_name} has no ODE block")
+        raise _NothingToDrawError(f"a {subject.loaded.card.model_name} has no ODE block")
+    steps = _history(subject.loaded).steps
+    if all(record.get("nfe_forward") is None for record in steps):
+        raise _NothingToDrawError("the run's metrics.jsonl has no NFE")
     solver = describe_solver(subject.loaded.card.solver)
     return plot_nfe(
-        _history(subject.loaded).steps,
+        steps,
         title=f"{subject.name}: cost of a training step ({solver}, all ODE blocks)",
     )
 
@@ -198,7 +208,7 @@ def run(words: Sequence[str], *, verb: str = "plot") -> int:
     for name, draw in _PICTURES.items():
         try:
             figure = draw(subject)
-        except ValueError as reason:
+        except _NothingToDrawError as reason:
             notes.print(f"{name} was not written: {reason}", markup=False, soft_wrap=True)
             continue
         print(save_figure(figure, folder / name))

@@ -35,7 +35,7 @@ common options:
 
 examples:
   odevision train mnist-mini
-  odevision train mnist --data-root data --epochs 3 --optimizer.learning-rate 0.05
+  odevision train mnist --data-root data --epochs 3 --optimizer.learning-rate 0.002
   odevision train --config runs/mnist/config.yaml --out runs/again
   odevision train mnist --out runs/mnist --resume
 """

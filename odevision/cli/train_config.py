@@ -14,10 +14,12 @@ from typing import Any
 import tyro
 import yaml
 
-from odevision.cli.arguments import OptionSpec, arrange, option_specs
+from odevision.cli.arguments import OptionSpec, arrange, option_specs, peek_flag
 from odevision.cli.errors import UsageError, unknown
 from odevision.data.sources import dataset_info
-from odevision.models.registry import MODELS
+from odevision.models.odenet import ODENetConfig
+from odevision.models.odenet_stacked import ODENetStackedConfig
+from odevision.models.registry import MODELS, ModelConfig, model_name
 from odevision.recipes import RECIPES
 from odevision.training.config import TrainConfig, from_yaml, to_yaml
 from odevision.training.run_dir import read_run_config
@@ -58,11 +60,25 @@ def _peek(words: Sequence[str], name: str) -> str | None:
     return value
 
 
+def _words_without_value() -> set[str]:
+    """Return the words beginning with `--` that take no value, whatever the network is."""
+    found = {"--", "--help", "--resume"}
+    for entry in MODELS.values():
+        default = TrainConfig(model=entry.config())
+        for spec in option_specs(TrainConfig, default, switches_off=True).values():
+            if spec.kind == "flag":
+                found.update(name for name in (spec.name, spec.negation) if name is not None)
+    return found
+
+
 def _peek_recipe(words: Sequence[str]) -> str | None:
     """Return the recipe: a word that names one and is not the value of an option."""
+    without_value = _words_without_value()
     for index, word in enumerate(words):
-        previous = words[index - 1] if index > 0 else ""
-        is_value = previous.startswith("--") and "=" not in previous and previous != "--resume"
+        previous = words[index - 1].replace("_", "-") if index > 0 else ""
+        is_value = (
+            previous.startswith("--") and "=" not in previous and previous not in without_value
+        )
         if word in RECIPES and not is_value:
             return word
     return _peek(words, "--recipe")
@@ -82,7 +98,8 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _from_file(path: Path, recipe: str | None) -> TrainConfig:
     """Read a YAML file; with a recipe, the file's fields are laid over the recipe's.
 
-    The file's run directory is not taken over: it belongs to the run the file was saved by.
+    The file's run directory is not taken over: it belongs to the run the file was saved by. Nor is
+    its recipe's name, where one is named on the command line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -93,12 +110,13 @@ def _from_file(path: Path, recipe: str | None) -> TrainConfig:
             changes = yaml.safe_load(text) or {}
             if not isinstance(changes, Mapping):
                 raise ValueError("it must be a mapping of fields")
-            base = yaml.safe_load(to_yaml(RECIPES[recipe]()))
-            new_model = changes.get("model", {}).get("name", base["model"]["name"])
-            if new_model != base["model"]["name"]:
-                kept = ("num_classes", "in_channels")
-                base["model"] = {key: base["model"][key] for key in kept}
-            text = yaml.safe_dump(_merged(base, changes))
+            changes = {key: changes[key] for key in changes if key not in ("recipe", "out")}
+            model = changes.get("model", {})
+            if not isinstance(model, Mapping):
+                raise ValueError(f"`model` must be a mapping of fields, got {model!r}")
+            name = str(model["name"]) if "name" in model else None
+            base = _with_model(RECIPES[recipe](), name, like=model.get("like"))
+            text = yaml.safe_dump(_merged(yaml.safe_load(to_yaml(base)), changes))
         return dataclasses.replace(from_yaml(text), out=None)
     except (ValueError, yaml.YAMLError) as error:
         raise UsageError(f"`--config` {path}: {error}") from error
@@ -151,16 +169,32 @@ def _base(words: Sequence[str], *, resume: bool) -> TrainConfig:
     return RECIPES[recipe]()
 
 
-def _with_model(base: TrainConfig, name: str | None) -> TrainConfig:
-    """Exchange the network; the classes and channels of the data stay."""
+def _twin_fields(model: ModelConfig) -> dict[str, Any]:
+    """Return the fields of the residual network that has a network's parameters."""
+    fields: dict[str, Any] = {"like": model_name(model)}
+    if isinstance(model, ODENetConfig):
+        fields["widths"] = (model.channels,)
+    elif isinstance(model, ODENetStackedConfig):
+        fields["widths"] = model.widths
+    return fields
+
+
+def _with_model(base: TrainConfig, name: str | None, *, like: str | None) -> TrainConfig:
+    """Exchange the network; the classes and channels of the data stay.
+
+    A residual network becomes the twin of the network it replaces, unless `like` asks for that of
+    another one, which has its own widths.
+    """
     if name is None:
         return base
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     if isinstance(base.model, MODELS[name].config):
         return base
+    is_twin = name == "resnet" and like in (None, model_name(base.model))
+    fields = _twin_fields(base.model) if is_twin else {}
     model = MODELS[name].config(
-        num_classes=base.model.num_classes, in_channels=base.model.in_channels
+        num_classes=base.model.num_classes, in_channels=base.model.in_channels, **fields
     )
     return dataclasses.replace(base, model=model)
 
@@ -193,9 +227,12 @@ def read_request(words: Sequence[str], *, description: str) -> TrainRequest:
         SystemExit: help was asked for (0), or a value does not fit (2, explained on stderr).
     """
     words = list(words)
-    options_end = words.index("--") if "--" in words else len(words)
-    resume = any(word in ("--resume", "--resume=true") for word in words[:options_end])
-    base = _with_model(_base(words, resume=resume), _peek(words, "--model.name"))
+    resume = peek_flag(words, _EXTRA_OPTIONS["--resume"])
+    base = _with_model(
+        _base(words, resume=resume),
+        _peek(words, "--model.name"),
+        like=_peek(words, "--model.like"),
+    )
     base = _with_data(base, words)
 
     fields = option_specs(TrainConfig, base, switches_off=True)

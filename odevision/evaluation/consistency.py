@@ -84,6 +84,7 @@ def check_consistency(
     answers: Answers,
     *,
     batch_size: int = 256,
+    num_workers: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Variant]:
     """Compare a model's answers with those under finer and other solvers.
@@ -93,6 +94,7 @@ def check_consistency(
         image_set: the images.
         answers: its own answers to them.
         batch_size: images at once.
+        num_workers: processes that decode files of sets too large for memory.
         on_batch: called after each batch with (images answered, images in all) of a variant.
 
     Returns:
@@ -102,7 +104,13 @@ def check_consistency(
     predicted = answers.probabilities.argmax(dim=1)
     for name, overrides in solver_variants(loaded.card.solver).items():
         variant = load_checkpoint(loaded.path, device=device_of(loaded), **overrides)
-        other = answer_split(variant, image_set, batch_size=batch_size, on_batch=on_batch)
+        other = answer_split(
+            variant,
+            image_set,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_batch=on_batch,
+        )
         changed = other.probabilities.argmax(dim=1) != predicted
         variants.append(
             Variant(

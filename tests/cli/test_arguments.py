@@ -59,7 +59,7 @@ def test_a_shortened_option_is_not_accepted() -> None:
 
 
 def test_an_unknown_short_option_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown option `-x`"):
+    with pytest.raises(UsageError, match="unknown option `-x`; did you mean"):
         arrange(["-x"], SPECS)
 
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import PIL.Image
+import pytest
 
 ALL = ["confusion.png", "nfe.png", "predictions.png", "training_curves.png", "trajectories.png"]
 
@@ -33,3 +34,25 @@ def test_a_checkpoint_without_its_run_has_no_curves_and_says_so(
     ]
     assert "training_curves.png was not written" in outcome.err
     assert "metrics.jsonl" in outcome.err
+
+
+@pytest.mark.parametrize("metrics", ["", '{"event": "train", "step": 1, "loss": 2.0}\n'])
+def test_a_run_without_an_epoch_has_no_curves_and_says_so(
+    metrics: str, trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "copy")
+    (tmp_path / "copy" / "metrics.jsonl").write_text(metrics)
+    outcome = invoke("plot", "copy", "--limit", "30")
+    assert outcome.code == 0, outcome.err
+    assert "training_curves.png was not written" in outcome.err
+    assert "nfe.png was not written" in outcome.err
+
+
+def test_a_broken_metrics_file_is_an_error(
+    trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "copy")
+    (tmp_path / "copy" / "metrics.jsonl").write_text("broken\n{}\n")
+    outcome = invoke("plot", "copy", "--limit", "30")
+    assert outcome.code == 2
+    assert "line 1: not JSON" in outcome.err

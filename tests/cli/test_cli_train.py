@@ -7,6 +7,7 @@ import pytest
 
 from odevision.cli.train_config import read_request
 from odevision.models.odenet import ODENetConfig
+from odevision.models.registry import build_model
 from odevision.models.resnet import ResNetConfig
 from odevision.recipes import RECIPES
 from odevision.training.config import from_yaml, to_yaml
@@ -68,10 +69,72 @@ def test_the_recipe_may_stand_between_options() -> None:
     assert (config.recipe, config.seed, config.epochs) == ("debug", 3, 7)
 
 
+@pytest.mark.parametrize(
+    "flag", ["--compile", "--no-compile", "--channels-last", "--channels_last", "--"]
+)
+def test_the_recipe_may_follow_a_flag(flag: str) -> None:
+    assert read_request([flag, "mnist-mini"], description="").config.recipe == "mnist-mini"
+
+
+@pytest.mark.parametrize(
+    "words", [["--resume", "false"], ["--resume=no"], ["--resume", "--resume=0"], ["--", "debug"]]
+)
+def test_resume_can_be_denied(words: list[str]) -> None:
+    assert not read_request(["debug", *words], description="").resume
+
+
+@pytest.mark.parametrize("word", ["--resume=yes", "--resume=1", "--resume=on", "--resume=True"])
+def test_resume_takes_every_word_for_true(word: str, trained_run: Path) -> None:
+    request = read_request([word, "--out", str(trained_run)], description="")
+    assert request.resume
+    assert request.config.recipe == "tiny"
+
+
+def test_a_file_of_another_recipe_does_not_rename_the_one_given(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(RECIPES["mnist"]()))
+    config = read_request(["debug", "--config", str(path)], description="").config
+    assert config.recipe == "debug"
+    assert config.epochs == RECIPES["mnist"]().epochs
+
+
+@pytest.mark.parametrize("text", ["model: odenet", "model:", "model: {name: [odenet]}", "data:"])
+def test_a_file_without_the_fields_of_a_part_is_refused(
+    text: str, invoke: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    outcome = invoke("train", "debug", "--config", "c.yaml")
+    assert outcome.code == 2
+    assert "c.yaml" in outcome.err
+
+
 def test_another_model_keeps_classes_and_channels() -> None:
     config = read_request(["cifar10", "--model.name", "resnet"], description="").config
     assert isinstance(config.model, ResNetConfig)
     assert (config.model.num_classes, config.model.in_channels) == (10, 3)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "debug"])
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_resnet_has_the_parameters_of_the_network_it_replaces(
+    name: str, by_file: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("model:\n  name: resnet\n")
+    choice = ["--config", str(path)] if by_file else ["--model.name", "resnet"]
+    config = read_request([name, *choice], description="").config
+    own, twin = (
+        sum(parameter.numel() for parameter in build_model(model).parameters())
+        for model in (RECIPES[name]().model, config.model)
+    )
+    assert isinstance(config.model, ResNetConfig)
+    assert twin == pytest.approx(own, rel=0.03)
+
+
+def test_a_resnet_can_be_made_like_another_network() -> None:
+    words = ["cifar10", "--model.name", "resnet", "--model.like", "odenet"]
+    config = read_request(words, description="").config
+    assert config.model == ResNetConfig(in_channels=3, like="odenet")
 
 
 def test_other_data_change_classes_and_channels() -> None:
@@ -109,6 +172,8 @@ def test_the_folder_of_the_run_a_file_came_from_is_not_reused(trained_run: Path)
         (["--epochs", "3"], "`RECIPE` is missing"),
         (["debug", "--epoch", "3"], "unknown option `--epoch`; did you mean `--epochs`?"),
         (["debug", "--lr", "3"], "did you mean `--optimizer.learning-rate`?"),
+        (["debug", "--zzzzzz"], "unknown option `--zzzzzz`; did you mean"),
+        (["debug", "--resume=maybe"], "`--resume` must be true or false"),
         (["debug", "--model.nme", "resnet"], "did you mean `--model.name`?"),
         (["debug", "--model.name", "resnt"], "unknown model `resnt`; did you mean `resnet`?"),
         (["debug", "--data", "cifar11"], "cifar10"),

@@ -1,4 +1,9 @@
+from typing import Any
+
+import pytest
+
 from odevision.data.sources import load_split
+from odevision.evaluation import consistency
 from odevision.evaluation.answers import answer_split
 from odevision.evaluation.consistency import check_consistency, solver_variants
 from odevision.training.checkpoint import LoadedModel
@@ -25,3 +30,17 @@ def test_an_ode_that_is_solved_well_keeps_its_answers(loaded: LoadedModel) -> No
     variants = check_consistency(loaded, split, answer_split(loaded, split))
     assert [variant.solver["solver"] for variant in variants] == ["midpoint", "dopri5"]
     assert all(variant.largest_change < 0.05 for variant in variants)
+
+
+def test_workers_are_passed_on(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = load_split("mnist-mini", "test", limit=4)
+    answers = answer_split(loaded, split)
+    given: list[int] = []
+
+    def answer(*_: Any, num_workers: int, **__: Any) -> Any:
+        given.append(num_workers)
+        return answers
+
+    monkeypatch.setattr(consistency, "answer_split", answer)
+    check_consistency(loaded, split, answers, num_workers=3)
+    assert given == [3, 3]
