@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def read_image(path: str | Path) -> PIL.Image.Image:
     # A decoder fed with damaged bytes fails with nearly any exception (struct.error, IndexError,
     # zlib.error, ...), so the two steps that decode catch them all and name the file.
     try:
-        image = PIL.Image.open(path)
+        image = _open(path)
     except PIL.UnidentifiedImageError:
         message = "not an image, or a corrupt one: no known image format begins like this"
         raise ImageReadError(path, message) from None
@@ -106,7 +107,7 @@ def check_image_header(path: str | Path) -> None:
     path = Path(path)
     _check_file(path)
     try:
-        with PIL.Image.open(path) as image:
+        with _open(path) as image:
             width, height = image.size
     except Exception as error:
         raise ImageReadError(path, f"cannot be opened: {_describe(error)}") from error
@@ -215,6 +216,13 @@ def _check_file(path: Path) -> None:
         raise ImageReadError(path, f"cannot be opened: {_describe(error)}") from error
     if num_bytes == 0:
         raise ImageReadError(path, "the file is empty (0 bytes)")
+
+
+def _open(path: Path) -> PIL.Image.Image:
+    with warnings.catch_warnings():
+        # Pillow warns from half of MAX_PIXELS on; here MAX_PIXELS rules.
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        return PIL.Image.open(path)
 
 
 def _upright(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import http.client
 import logging
 import os
 import socket
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -229,8 +231,9 @@ def _download(name: str, folder: Path) -> None:
         # torchvision draws its progress bar on stderr but prints to stdout, which belongs to us.
         with contextlib.redirect_stdout(sys.stderr), _socket_timeout(30.0):
             download_class(root=str(folder), train=True, download=True)
-    # URLError is an OSError; a wrong checksum and an unreachable mirror are RuntimeErrors.
-    except (OSError, RuntimeError) as error:
+    # URLError is an OSError; a wrong checksum and an unreachable mirror are RuntimeErrors; a
+    # connection that breaks is an HTTPException, a damaged archive a TarError.
+    except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError) as error:
         raise DataNotFoundError(
             f"{name} was found nowhere and could not be downloaded: {error}\n"
             f"{_fetch_advice(source, folder)}\n"

@@ -4,7 +4,8 @@ import logging
 import os
 import shutil
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from odevision.nn.ode_block import ODEBlock
 
@@ -23,6 +24,27 @@ def find_compiler() -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
+def why_not_compiled(device: torch.device) -> str | None:
+    """Compile one tiny function, to learn whether torch.compile works before training needs it.
+
+    Args:
+        device: to compile for.
+
+    Returns:
+        The error (missing Python headers, no C compiler for Triton, ...), or None if it works.
+    """
+    try:
+        torch.compile(_tiny)(torch.zeros(4, device=device))
+    except Exception as error:  # the parts of torch.compile raise all kinds
+        first_line = next(iter(str(error).splitlines()), "")
+        return f"{type(error).__name__}: {first_line}"
+    return None
+
+
+def _tiny(x: Tensor) -> Tensor:
+    return x.sin() + 1
+
+
 def compile_model(model: nn.Module) -> bool:
     """Compile vector fields and the layers around the ODE blocks, in place.
 
@@ -33,13 +55,22 @@ def compile_model(model: nn.Module) -> bool:
         model: the network; names of its parameters stay.
 
     Returns:
-        Whether it was compiled; without a compiler a warning says so, and training goes on.
+        Whether it was compiled; where that cannot be done a warning says so, and training
+        goes on.
     """
     if find_compiler() is None:
         logger.warning(
             "`compile` was asked for, but there is no C++ compiler ($CXX, %s): going on without. "
             "Install one, such as g++, or set compile to false.",
             ", ".join(COMPILERS),
+        )
+        return False
+    reason = why_not_compiled(next(model.parameters()).device)
+    if reason is not None:
+        logger.warning(
+            "`compile` was asked for, but torch.compile fails here (%s): going on without. Repair "
+            "that, or set compile to false.",
+            reason,
         )
         return False
     _compile_parts(model)

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from odevision.data.loader import Augmentation
+from odevision.data.augmentation import Augmentation
 from odevision.models.registry import MODELS, ModelConfig, model_name
 from odevision.training.strict import (
     check_choice,
@@ -31,9 +31,11 @@ class OptimizerConfig:
             (decoupled).
         learning_rate: peak learning rate, for the mean loss over a batch.
         weight_decay: applied to parameters with two or more dimensions only: decaying biases and
-            norm gains costs accuracy and regularizes nothing.
+            norm gains costs accuracy and regularizes nothing. Gains a channel that are stored as
+            (1, C, 1, 1) have four dimensions, and so are decayed like weights.
         momentum: Nesterov momentum of `sgd`, the first beta of `adamw`; in [0, 1).
-        norm_bias_learning_rate_scale: factor on the learning rate of biases and norm gains.
+        norm_bias_learning_rate_scale: factor on the learning rate of parameters with at most one
+            dimension, which are biases and norm gains.
     """
 
     name: OptimizerName = "sgd"
@@ -124,13 +126,15 @@ class TrainConfig:
         label_smoothing: part of the target spread over all classes, in [0, 1).
         gradient_clip: largest global gradient norm; None leaves gradients as they are.
         ema_decay: decay a step of the running average of the weights, which is then what is
-            validated and stored; 0 turns it off. It rises from 0.1 as (1 + n) / (10 + n), so that
-            a short run is not an average over its first steps.
+            validated and stored; 0 turns it off. The first update copies the weights; after n
+            updates the decay is (1 + n) / (10 + n) until it reaches this value (2/11, 3/12, ...),
+            so that a short run is not an average over its first steps.
         precision: `bf16` runs the layers under autocast; the ODE state, the loss and the
-            weights stay float32.
+            weights stay float32. Where bf16 is slow or refused (a CPU without instructions for it),
+            a warning says so and all is float32.
         channels_last: keep feature maps in channels_last memory format. On a GPU, and for networks
             with BatchNorm, it is the faster one; on a CPU GroupNorm is several times slower in it.
-        compile: compile the vector fields and the layers around them, if there is a C++ compiler.
+        compile: compile the vector fields and the layers around them, where torch.compile works.
         device: `auto` takes a GPU if there is one.
         seed: of the initial weights, the order of the images and their augmentation.
         max_minutes: stop after so many minutes of this call (saved, to be resumed); the schedule

@@ -1,16 +1,22 @@
 """The device of a run, and the memory it takes there."""
 
+import logging
 import sys
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import is_bf16_available
 
 from odevision.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 def build_accelerator(config: TrainConfig) -> Accelerator:
     """Choose the device and the precision.
+
+    Where bf16 would be slower than float32 or is refused, a warning says so and float32 is taken.
 
     Args:
         config: its fields `device` and `precision`.
@@ -33,9 +39,13 @@ def build_accelerator(config: TrainConfig) -> Accelerator:
     # process (a notebook, a test) may want others.
     if AcceleratorState._shared_state and AcceleratorState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
+    is_bf16 = config.precision == "bf16"
+    reason = why_not_bf16(config.device) if is_bf16 else None
+    if reason is not None:
+        logger.warning("`precision` bf16 computes in float32 instead, because %s.", reason)
     accelerator = Accelerator(
         cpu=config.device == "cpu",
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        mixed_precision="bf16" if is_bf16 and reason is None else "no",
     )
     if accelerator.num_processes > 1:
         raise ValueError(
@@ -43,6 +53,28 @@ def build_accelerator(config: TrainConfig) -> Accelerator:
             "`odevision train` and not with a launcher."
         )
     return accelerator
+
+
+def why_not_bf16(device: str) -> str | None:
+    """Say why bf16 does not pay on a device.
+
+    Args:
+        device: `TrainConfig.device`.
+
+    Returns:
+        The reason, or None if bf16 is fine; always None on CUDA.
+    """
+    is_cpu = device == "cpu" or not torch.accelerator.is_available()
+    if not is_cpu and torch.cuda.is_available():
+        return None
+    if not is_bf16_available(ignore_tpu=True):  # macOS before 14; accelerate would raise
+        return "this system does not support it"
+    # Private, so perhaps gone one day; without these instructions bf16 is emulated, many times
+    # slower than float32.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    if is_cpu and not any(getattr(torch.cpu, name, bool)() for name in names):
+        return "this CPU has no instructions for bf16 (AVX-512 BF16 or AMX)"
+    return None
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,10 +1,11 @@
 """Notice a loss or weights that are not finite, before they are stored."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class TrainingDivergedError(RuntimeError):
@@ -76,16 +77,16 @@ class LossGuard:
 
 
 @torch.no_grad()
-def first_not_finite(model: nn.Module) -> str | None:
+def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
     """Look for a weight that is not finite.
 
     Args:
-        model: the network.
+        weights: name -> tensor, all on one device.
 
     Returns:
         The name of the first such tensor, or None.
     """
-    tensors = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
+    tensors = {name: t for name, t in weights.items() if t.is_floating_point()}
     if not tensors:
         return None
     finite = torch.stack([t.isfinite().all() for t in tensors.values()]).tolist()  # one wait

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from odevision.training.compiling import compile_model
 from odevision.training.config import TrainConfig
 from odevision.training.device import build_accelerator, peak_memory_bytes
 from odevision.training.divergence import TrainingDivergedError
-from odevision.training.ema import build_ema
+from odevision.training.ema import build_ema, update_ema
 from odevision.training.metrics_log import MetricsLog
 from odevision.training.optimizer import build_optimizer, build_schedule
 from odevision.training.random_state import seed_generators
@@ -146,9 +147,6 @@ def _train_epoch(session: Session) -> Stopped:
     """Train to the end of the present epoch, or to a reason to stop."""
     config, state = session.config, session.state
     session.network.train()
-    on_epoch_start = getattr(state.model, "on_epoch_start", None)
-    if on_epoch_start is not None:
-        on_epoch_start(state.epoch, config.epochs)
     num_batches = len(session.data.training)
     lap = time.perf_counter()
     for images, labels in session.data.training.epoch(state.epoch, state.batch):
@@ -183,12 +181,7 @@ def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
     try:
         logits = session.network(images)
     except SolveError as error:  # weights that ran away show here before they reach the loss
-        raise TrainingDivergedError(
-            step=state.step,
-            epoch=state.epoch + 1,
-            what=f"an ODE could not be solved ({error})",
-            checkpoint=session.checkpoint,
-        ) from error
+        raise _diverged(session, f"an ODE could not be solved ({error})") from error
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
     session.guard.add(loss, step=state.step, epoch=state.epoch + 1)
     if accelerator.device.type == "cpu":  # elsewhere it would wait for the device at every step
@@ -201,7 +194,7 @@ def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
     state.schedule.step()
     state.optimizer.zero_grad()
     if state.ema is not None:
-        state.ema.update_parameters(state.model)
+        update_ema(state.ema, state.model, config.ema_decay)
     nfe = total_nfe(state.model), _total_nfe_backward(state.model)
     state.window.update(loss, logits, labels, nfe)
     state.epoch_metrics.update(loss, logits, labels, nfe)
@@ -217,9 +210,7 @@ def _finish_epoch(session: Session) -> Stopped:
         started = time.perf_counter()
         # What is measured is what will be in the file, rounded if it is rounded there.
         session.evaluated.load_state_dict(weights_to_store(session))
-        validation = validate(
-            session.evaluated, session.data.validation, len(session.data.class_names)
-        )
+        validation = _validate(session)
         state.metrics = {**validation, "step": state.step}
         session.validation_seconds = time.perf_counter() - started
     _log_epoch(session, validation)
@@ -229,6 +220,24 @@ def _finish_epoch(session: Session) -> Stopped:
         return "interrupted"  # train() saves
     save(session)
     return "done"
+
+
+def _validate(session: Session) -> dict[str, float]:
+    num_classes = len(session.data.class_names)
+    try:
+        validation = validate(session.evaluated, session.data.validation, num_classes)
+    except SolveError as error:
+        raise _diverged(session, f"an ODE could not be solved in validation ({error})") from error
+    if not math.isfinite(validation["validation_loss"]):
+        raise _diverged(session, f"the validation loss is {validation['validation_loss']}")
+    return validation
+
+
+def _diverged(session: Session, what: str) -> TrainingDivergedError:
+    state = session.state
+    return TrainingDivergedError(
+        step=state.step, epoch=state.epoch + 1, what=what, checkpoint=session.checkpoint
+    )
 
 
 def _log_steps(session: Session) -> None:
@@ -278,7 +287,7 @@ def _run_report(session: Session) -> RunReport:
         recipe=session.config.recipe,
         run_dir=str(session.run.path),
         device=str(session.accelerator.device),
-        precision=session.config.precision,
+        precision="bf16" if session.accelerator.mixed_precision == "bf16" else "fp32",
         num_parameters=session.num_parameters,
         num_training_images=len(session.data.training.image_set),
         num_validation_images=len(session.data.validation.image_set),

@@ -1,5 +1,6 @@
 """metrics.jsonl and TensorBoard of a run."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -56,12 +57,21 @@ class MetricsLog:
 
         Returns:
             The length of metrics.jsonl in bytes.
+
+        Raises:
+            OSError: if the disk does not take them.
         """
         os.fsync(self._file.fileno())
         self._board.flush()
         return self._file.tell()
 
     def close(self) -> None:
-        """Close both files."""
-        self._file.close()
-        self._board.close()
+        """Close both files; never raises OSError.
+
+        What has to be on the disk was waited for by `sync`; a disk that is full has been reported
+        by then, and a second error would hide that one.
+        """
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._board.close()

@@ -14,7 +14,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     """Split the trained parameters into weights, and biases and norm gains.
 
     What has one dimension at most is a bias or a gain: no weight decay, a learning rate of its
-    own. Frozen parameters (`requires_grad` false) are left out.
+    own. Gains a channel that are stored as (1, C, 1, 1) are decayed like weights. Frozen
+    parameters (`requires_grad` false) are left out.
 
     Args:
         model: the network.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from odevision.training.checkpoint import (
     Card,
+    CheckpointWriteError,
     current_versions,
     save_checkpoint,
     solver_of,
@@ -36,13 +37,17 @@ def save(session: Session) -> None:
         session: of the run; takes note of the checkpoint and of how long it took.
 
     Raises:
-        TrainingDivergedError: if a loss or a weight is not finite; nothing is written then.
+        TrainingDivergedError: if a loss or a weight, trained or stored, is not finite; nothing is
+            written then.
         CheckpointWriteError: if it cannot be written.
     """
     started = time.perf_counter()
     state = session.state
     session.guard.check(session.checkpoint)
-    bad = first_not_finite(state.model)
+    weights = weights_to_store(session)
+    # Both: training goes on from the former, and the latter are an average, or rounded to float16,
+    # where large weights become infinite.
+    bad = first_not_finite(state.model.state_dict()) or first_not_finite(weights)
     if bad is not None:
         raise TrainingDivergedError(
             step=state.step,
@@ -51,10 +56,18 @@ def save(session: Session) -> None:
             checkpoint=session.checkpoint,
         )
     state.seconds = session.seconds
-    state.log_bytes = session.log.sync()
+    try:
+        state.log_bytes = session.log.sync()
+    except OSError as error:
+        raise CheckpointWriteError(
+            f"Cannot save a checkpoint, because {session.log.path} or the tensorboard folder "
+            f"beside it cannot be written: {error.strerror or error}. Earlier checkpoints are "
+            "untouched. Free some space and go on with --resume, or train with --out on another "
+            "disk."
+        ) from error
     session.checkpoint = save_checkpoint(
         session.run.path,
-        weights=weights_to_store(session),
+        weights=weights,
         card=_card(session),
         training_state=state.state_dict(),
     )

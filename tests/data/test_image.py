@@ -194,6 +194,10 @@ def test_bomb_is_refused_though_pillows_own_check_is_off(tmp_path: Path, monkeyp
         read_image(write_png_header(tmp_path / "bomb.png", 30_000, 30_000))
 
 
+def test_large_photo_below_the_limit_gives_no_warning(tmp_path: Path) -> None:
+    check_image_header(write_png_header(tmp_path / "photo.png", 10_000, 10_000))
+
+
 def test_error_names_path_and_reason_apart_and_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(ImageReadError(Path("a.jpg"), "empty")))
     assert (error.path, error.message, str(error)) == ("a.jpg", "empty", "a.jpg: empty")

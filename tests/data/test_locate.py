@@ -1,6 +1,8 @@
 """Where files are sought, and what is said when they are not there."""
 
+import http.client
 import logging
+import tarfile
 import urllib.error
 from pathlib import Path
 
@@ -141,6 +143,16 @@ def test_failed_download_says_what_to_fetch_and_where_to_put_it(
     assert locate.SOURCES[name].url in message and str(no_other_places) in message
     assert "$ODEVISION_DATA" in message
     assert no_download == [str(no_other_places)]
+
+
+@pytest.mark.parametrize("error", [tarfile.ReadError, http.client.IncompleteRead])
+def test_broken_download_is_reported_like_a_failed_one(monkeypatch, error: type[Exception]) -> None:
+    def download(root: str, train: bool, download: bool) -> None:
+        raise error(b"half")
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", download)
+    with pytest.raises(DataNotFoundError, match="could not be downloaded"):
+        find_official_files("mnist", "train")
 
 
 def test_unwritable_cache_is_reported_like_a_failed_download(tmp_path, monkeypatch) -> None:

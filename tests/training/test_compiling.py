@@ -36,11 +36,27 @@ def test_vector_field_and_the_other_layers_are_compiled_not_the_solver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compiling, "find_compiler", lambda: "/bin/c++")
+    monkeypatch.setattr(compiling, "why_not_compiled", lambda device: None)
     model = ODENet(ODENetConfig(channels=4, solver="heun", num_steps=1))
     names = list(model.state_dict())
     assert compile_model(model)
     assert compiled_modules(model) == ["stem", "block.vector_field", "head"]
     assert list(model.state_dict()) == names
+
+
+def test_broken_compiler_is_noticed_beforehand_and_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(function: object) -> object:
+        raise RuntimeError("Python.h: No such file\nand more")
+
+    monkeypatch.setattr(compiling, "find_compiler", lambda: "/bin/c++")
+    monkeypatch.setattr(torch, "compile", fail)
+    model = ODENet(ODENetConfig(channels=4, solver="heun", num_steps=1))
+    with caplog.at_level(logging.WARNING):
+        assert not compile_model(model)
+    assert "fails here (RuntimeError: Python.h: No such file): going on without" in caplog.text
+    assert compiled_modules(model) == []
 
 
 @pytest.mark.slow

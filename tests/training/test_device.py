@@ -1,13 +1,43 @@
+import logging
+
 import pytest
 import torch
 
+from odevision.training import device
 from odevision.training.device import build_accelerator, peak_memory_bytes
 
 
-def test_two_runs_in_one_process_may_differ_in_precision(small_config) -> None:
+def test_two_runs_in_one_process_may_differ_in_precision(
+    small_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "why_not_bf16", lambda name: None)
     assert build_accelerator(small_config()).mixed_precision == "no"
     assert build_accelerator(small_config(precision="bf16")).mixed_precision == "bf16"
     assert build_accelerator(small_config()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_bf16_on_a_cpu_without_it_becomes_float32_with_a_warning(
+    small_config,
+    is_known: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        if is_known:
+            monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+        else:
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+    with caplog.at_level(logging.WARNING):
+        assert build_accelerator(small_config(precision="bf16")).mixed_precision == "no"
+    assert caplog.text.count("computes in float32 instead, because this CPU") == 1
+
+
+def test_bf16_that_accelerate_refuses_becomes_float32(
+    small_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "is_bf16_available", lambda ignore_tpu: False)
+    assert build_accelerator(small_config(precision="bf16")).mixed_precision == "no"
 
 
 def test_missing_device_is_refused(small_config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from odevision.training.ema import build_ema, ema_decay_at
+from odevision.training.ema import build_ema, ema_decay_at, update_ema
 
 
 def test_decay_zero_means_no_average() -> None:
@@ -21,7 +22,7 @@ def test_average_of_constant_weights_is_these_weights() -> None:
     ema = build_ema(model, 0.9)
     assert ema is not None
     for _ in range(5):
-        ema.update_parameters(model)
+        update_ema(ema, model, 0.9)
     torch.testing.assert_close(ema.module.weight, model.weight)
 
 
@@ -29,11 +30,11 @@ def test_average_follows_parameters_and_buffers_by_its_decay() -> None:
     model = nn.BatchNorm1d(1)
     ema = build_ema(model, 0.9)
     assert ema is not None
-    ema.update_parameters(model)  # the first update copies
+    update_ema(ema, model, 0.9)  # the first update copies
     with torch.no_grad():
         model.weight.fill_(2.0)
         model.running_mean.fill_(1.0)
-    ema.update_parameters(model)
+    update_ema(ema, model, 0.9)
     decay = ema_decay_at(1, 0.9)
     assert ema.module.weight.item() == pytest.approx(decay * 1 + (1 - decay) * 2)
     assert ema.module.running_mean.item() == pytest.approx(1 - decay)
@@ -47,3 +48,21 @@ def test_average_shares_no_memory_with_the_model() -> None:
     with torch.no_grad():
         model.weight.add_(1.0)
     assert torch.equal(ema.module.weight, before)
+
+
+def test_update_is_bitwise_that_of_torch() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    ema = build_ema(model, 0.9)
+    assert ema is not None
+    expected = AveragedModel(model, use_buffers=True)
+    for n in range(4):
+        model(torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(n)))
+        with torch.no_grad():
+            model[0].weight.mul_(1.1)
+        expected.multi_avg_fn = get_ema_multi_avg_fn(ema_decay_at(n, 0.9))
+        expected.update_parameters(model)
+        update_ema(ema, model, 0.9)
+    for name, tensor in expected.state_dict().items():
+        if not name.endswith("num_batches_tracked"):  # torch averages that one too
+            assert torch.equal(tensor, ema.state_dict()[name])
+    assert ema.module[1].num_batches_tracked.item() == 4

@@ -13,12 +13,19 @@ import torch
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNetConfig
+from odevision.ode.solution import SolveError
 from odevision.training import checkpoint as checkpoint_module
-from odevision.training import loop, saving
-from odevision.training.checkpoint import load_checkpoint, load_training_state, newest_checkpoint
+from odevision.training import device, loop, saving
+from odevision.training.checkpoint import (
+    CheckpointWriteError,
+    load_checkpoint,
+    load_training_state,
+    newest_checkpoint,
+)
 from odevision.training.config import DataConfig, OptimizerConfig
 from odevision.training.device import build_accelerator
 from odevision.training.loop import TrainingDivergedError, train
+from odevision.training.metrics_log import MetricsLog
 from odevision.training.report import EpochReport, RunReport, SilentProgress, StepReport
 from odevision.training.run_dir import read_run_config
 from odevision.training.stop import Deadline
@@ -176,6 +183,7 @@ def test_bf16_keeps_weights_loss_and_state_in_float32(small_config) -> None:
 
 
 def test_bf16_runs_the_layers_in_bf16(small_config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "why_not_bf16", lambda name: None)
     dtypes = set()
     forward = ODENet.forward
 
@@ -206,15 +214,6 @@ def test_model_is_initialized_from_training_images_once(
     train(config)
     train(config, resume=True)
     assert shapes == [(80, 1, 28, 28)]
-
-
-def test_model_is_told_of_every_epoch(small_config, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
-    monkeypatch.setattr(
-        ODENet, "on_epoch_start", lambda self, *args: told.append(args), raising=False
-    )
-    train(small_config())
-    assert told == [(0, 2), (1, 2)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -309,6 +308,51 @@ def test_disk_full_while_training_keeps_the_previous_checkpoint(
     monkeypatch.undo()
     assert load_checkpoint(config.out).card.step == 10
     assert train(config, resume=True).stopped == "done"
+
+
+def test_disk_full_under_the_log_is_a_checkpoint_that_cannot_be_written(
+    small_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: MetricsLog) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MetricsLog, "sync", full)
+    with pytest.raises(CheckpointWriteError, match="metrics.jsonl .*No space left"):
+        train(small_config(epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [(float("nan"), "validation loss is nan"), (None, "not be solved in validation")],
+)
+def test_validation_that_fails_is_reported_as_divergence(
+    small_config, monkeypatch: pytest.MonkeyPatch, outcome: float | None, message: str
+) -> None:
+    class Unsolved(SolveError):
+        def __init__(self) -> None:
+            pass
+
+    def spoil(*args: Any) -> dict[str, float]:
+        if outcome is None:
+            raise Unsolved
+        return {"validation_accuracy": 0.1, "validation_loss": outcome, "nfe": 1.0}
+
+    monkeypatch.setattr(loop, "validate", spoil)
+    config = small_config(epochs=1)
+    with pytest.raises(TrainingDivergedError, match=f"{message}.* at step 10 of epoch 1"):
+        train(config)
+    assert newest_checkpoint(config.out) is None
+
+
+def test_stored_weights_that_overflow_are_not_written(
+    small_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overflow = torch.tensor(1e5).to(torch.float16)
+    monkeypatch.setattr(saving, "weights_to_store", lambda session: {"head.weight": overflow})
+    config = small_config(epochs=1)
+    with pytest.raises(TrainingDivergedError, match=r"the weight head\.weight is not finite"):
+        train(config)
+    assert newest_checkpoint(config.out) is None
 
 
 def test_compile_without_a_compiler_warns_and_trains(

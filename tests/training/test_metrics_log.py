@@ -56,7 +56,7 @@ def test_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         def close(self) -> None:
-            pass
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     log = MetricsLog(tmp_path)
     log._file.close()
