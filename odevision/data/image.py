@@ -57,13 +57,13 @@ def read_image(path: str | Path) -> PIL.Image.Image:
     """Read an image file as an upright picture of 8 bits a channel.
 
     The orientation that a camera noted in the file (EXIF) is applied; of an animation the first
-    frame is read; transparency and unusual modes are resolved by `to_grey_or_rgb`.
+    frame is read; transparency and unusual modes are resolved by `to_gray_or_rgb`.
 
     Args:
         path: An image file of any format that Pillow reads.
 
     Returns:
-        An image in mode "L" (greyscale) or "RGB".
+        An image in mode "L" (grayscale) or "RGB".
 
     Raises:
         ImageReadError: If the file is missing, empty, a directory, no image, corrupt, truncated,
@@ -89,7 +89,7 @@ def read_image(path: str | Path) -> PIL.Image.Image:
             raise ImageReadError(path, message)
         try:
             image.load()
-            return to_grey_or_rgb(_upright(image, path))
+            return to_gray_or_rgb(_upright(image, path))
         except Exception as error:
             message = f"corrupt or truncated {image.format} file: {_describe(error)}"
             raise ImageReadError(path, message) from error
@@ -115,8 +115,8 @@ def check_image_header(path: str | Path) -> None:
         raise ImageReadError(path, f"too large: {width} x {height} pixels")
 
 
-def to_grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Convert a picture of any mode to 8-bit greyscale ("L") or color ("RGB").
+def to_gray_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Convert a picture of any mode to 8-bit grayscale ("L") or color ("RGB").
 
     Transparent parts are laid on white: pictures with transparency are mostly cut-outs made for a
     white page, and their hidden pixels hold arbitrary colors. Sixteen-bit values are scaled by the
@@ -132,16 +132,16 @@ def to_grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return _wide_to_grey(image)
+        return _wide_to_gray(image)
     if image.mode in ("1", "L") and "transparency" not in image.info:
         return image.convert("L")
     if image.mode == "La":  # Pillow converts this rare mode to LA only.
         image = image.convert("LA")
     if image.mode in ("LA", "RGBA", "RGBa", "PA") or "transparency" in image.info:
-        is_grey = image.mode in ("1", "L", "LA")
+        is_gray = image.mode in ("1", "L", "LA")
         image = image.convert("RGBA")
         white = PIL.Image.new("RGBA", image.size, "white")
-        return PIL.Image.alpha_composite(white, image).convert("L" if is_grey else "RGB")
+        return PIL.Image.alpha_composite(white, image).convert("L" if is_gray else "RGB")
     return image.convert("RGB")
 
 
@@ -233,7 +233,7 @@ def _upright(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:
         return image
 
 
-def _wide_to_grey(image: PIL.Image.Image) -> PIL.Image.Image:
+def _wide_to_gray(image: PIL.Image.Image) -> PIL.Image.Image:
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):

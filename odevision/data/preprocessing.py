@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from odevision.data.image import to_grey_or_rgb
+from odevision.data.image import to_gray_or_rgb
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Preprocessing:
 
     Args:
         image_size: Height and width of the network's images, in pixels.
-        num_channels: 1 for greyscale, 3 for color.
+        num_channels: 1 for grayscale, 3 for color.
         mean: Mean of each channel over the training set, as a fraction of white; subtracted.
         std: Standard deviation of each channel, likewise; divided by.
         bright_on_dark: Whether the training images are bright strokes on black (MNIST). Then a
@@ -62,7 +62,7 @@ class Preprocessing:
         Returns:
             Values 0 to 255, shape (num_channels, image_size, image_size), on the CPU.
         """
-        image = to_grey_or_rgb(image).convert("L" if self.num_channels == 1 else "RGB")
+        image = to_gray_or_rgb(image).convert("L" if self.num_channels == 1 else "RGB")
         size = (self.image_size, self.image_size)
         if image.size != size:
             side = min(image.size)

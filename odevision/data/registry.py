@@ -14,7 +14,7 @@ class DatasetInfo:
         description: One line.
         class_names: Names of the classes, in the order of the labels.
         image_size: Height and width of its images, in pixels.
-        num_channels: 1 for greyscale, 3 for color.
+        num_channels: 1 for grayscale, 3 for color.
         mean: Mean of each channel over the training images, as a fraction of white.
         std: Standard deviation of each channel, likewise.
         bright_on_dark: Whether the images are bright strokes on black.
@@ -65,7 +65,7 @@ wardrobe whale willow_tree wolf woman worm
 
 _MNIST_MINI = DatasetInfo(
     name="mnist-mini",
-    description="5,000 + 1,000 MNIST digits, 28 x 28, greyscale; ships with the package",
+    description="5,000 + 1,000 MNIST digits, 28 x 28, grayscale; ships with the package",
     class_names=tuple("0123456789"),
     image_size=28,
     num_channels=1,
@@ -78,7 +78,7 @@ _MNIST_MINI = DatasetInfo(
 _MNIST = dataclasses.replace(
     _MNIST_MINI,
     name="mnist",
-    description="60,000 + 10,000 handwritten digits, 28 x 28, greyscale (LeCun et al. 1998)",
+    description="60,000 + 10,000 handwritten digits, 28 x 28, grayscale (LeCun et al. 1998)",
     num_train=60_000,
     num_test=10_000,
 )

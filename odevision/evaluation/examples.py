@@ -13,7 +13,7 @@ def to_picture(image: UInt8[Tensor, "channels height width"]) -> PIL.Image.Image
     """Return an image tensor as a picture, pixel by pixel the same.
 
     Args:
-        image: 0 to 255; one channel becomes greyscale, three become color.
+        image: 0 to 255; one channel becomes grayscale, three become color.
     """
     pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
     return PIL.Image.fromarray(pixels.contiguous().cpu().numpy())

@@ -88,6 +88,7 @@ class LineProgress:
         """Remember the console."""
         self._console = console
         self._epochs = 0
+        self._memory_bytes = 0
 
     def start(self, report: RunReport) -> None:
         """Say what is trained."""
@@ -98,11 +99,16 @@ class LineProgress:
         """Show nothing: a line is for an epoch."""
 
     def step(self, report: StepReport) -> None:
-        """Show nothing: a line is for an epoch."""
+        """Keep the memory for the epoch's line."""
+        self._memory_bytes = report.memory_bytes
 
     def epoch(self, report: EpochReport) -> None:
-        """Write the epoch's line."""
-        self._print(epoch_line(report, self._epochs))
+        """Write the epoch's line, with the time left and the peak memory."""
+        left = report.seconds / report.epoch * (self._epochs - report.epoch)
+        line = f"{epoch_line(report, self._epochs)}  ETA {duration(left)}"
+        if self._memory_bytes:
+            line += f"  {self._memory_bytes / 2**30:.1f} GiB"
+        self._print(line)
 
     def message(self, text: str) -> None:
         """Write the text."""

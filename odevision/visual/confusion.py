@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from odevision.visual.image_grid import shorten
-from odevision.visual.theme import LIGHT_GREY, drawing_style, new_figure
+from odevision.visual.theme import LIGHT_GRAY, drawing_style, new_figure
 
 MAX_CLASSES_WITH_TEXT = 20
 """Beyond this many classes a number in each cell would be too small to read."""
@@ -92,7 +92,7 @@ def plot_confusion(
             edges = np.arange(num_classes + 1) - 0.5
             axes.set_xticks(edges, minor=True)
             axes.set_yticks(edges, minor=True)
-            axes.grid(which="minor", color=LIGHT_GREY, linewidth=0.6)
+            axes.grid(which="minor", color=LIGHT_GRAY, linewidth=0.6)
             axes.tick_params(which="minor", length=0)
         bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
         bar.set_label("share of the true class's images")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from odevision.evaluation.gallery import Gallery, GalleryItem
-from odevision.visual.theme import BLUE, GREY, VERMILION, drawing_style, new_figure
+from odevision.visual.theme import BLUE, GRAY, VERMILION, drawing_style, new_figure
 
 _NUM_COLUMNS = 8
 _CELL_WIDTH = 1.42
@@ -17,7 +17,7 @@ _CELL_HEIGHT = 1.72
 
 
 def show_image(axes: Axes, image: UInt8[Tensor, "channels height width"]) -> None:
-    """Draw an image without ticks; one channel is drawn in grey.
+    """Draw an image without ticks; one channel is drawn in gray.
 
     Args:
         axes: where.
@@ -108,6 +108,6 @@ def plot_gallery(gallery: Gallery) -> Figure:
         figure.supxlabel(
             "Above each image: predicted class and its probability (✓ right, ✗ wrong).",
             fontsize=9,
-            color=GREY,
+            color=GRAY,
         )
     return figure

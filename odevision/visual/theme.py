@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 BLUE = "#0072B2"
 SKY = "#56B4E9"
 VERMILION = "#D55E00"
-GREY = "#6B6B6B"
-LIGHT_GREY = "#D9D9D9"
+GRAY = "#6B6B6B"
+LIGHT_GRAY = "#D9D9D9"
 
 CLASS_COLORS = (
     "#332288",
@@ -64,7 +64,7 @@ def drawing_style() -> AbstractContextManager[None]:
 
 def light_grid(axes: Axes) -> None:
     """Put a pale horizontal grid behind the data."""
-    axes.grid(axis="y", color=LIGHT_GREY, linewidth=0.6)
+    axes.grid(axis="y", color=LIGHT_GRAY, linewidth=0.6)
     axes.set_axisbelow(True)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from odevision.evaluation.predict import Prediction
 from odevision.visual.image_grid import shorten
-from odevision.visual.theme import BLUE, LIGHT_GREY, drawing_style, new_figure
+from odevision.visual.theme import BLUE, LIGHT_GRAY, drawing_style, new_figure
 
 
 def plot_top(
@@ -55,7 +55,7 @@ def plot_top(
         bars.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0])
         bars.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, symbol=""))
         bars.set_xlabel("probability (%)")
-        bars.grid(axis="x", color=LIGHT_GREY, linewidth=0.6)
+        bars.grid(axis="x", color=LIGHT_GRAY, linewidth=0.6)
         bars.set_axisbelow(True)
         for row, value in enumerate(values):
             weight = "bold" if row == 0 else "normal"

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from odevision.visual.theme import BLUE, GREY, VERMILION, drawing_style, light_grid, new_figure
+from odevision.visual.theme import BLUE, GRAY, VERMILION, drawing_style, light_grid, new_figure
 
 
 def _series(
@@ -81,6 +81,6 @@ def plot_training_curves(epochs: Sequence[Mapping[str, Any]], *, title: str = ""
             "Training: mean over the epoch while the weights change, with augmentation and label "
             "smoothing where the recipe has them.\nValidation: at the end of the epoch.",
             fontsize=9,
-            color=GREY,
+            color=GRAY,
         )
     return figure

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from odevision.evaluation.trajectory import BlockTrajectories, FeatureTrajectories
 from odevision.visual.image_grid import shorten
-from odevision.visual.theme import CLASS_COLORS, GREY, drawing_style, new_figure
+from odevision.visual.theme import CLASS_COLORS, GRAY, drawing_style, new_figure
 
 END_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 """One shape a class, so that classes differ by more than color."""
@@ -35,7 +35,7 @@ def _draw_block(axes: Axes, block: BlockTrajectories, labels: np.ndarray, shown:
             starts[:, 1],
             s=14,
             facecolors="white",
-            edgecolors=GREY,
+            edgecolors=GRAY,
             linewidths=0.7,
             zorder=3,
         )
@@ -62,7 +62,7 @@ def _legend_handles(names: list[str]) -> list[Line2D]:
         linestyle="none",
         marker="o",
         markerfacecolor="white",
-        markeredgecolor=GREY,
+        markeredgecolor=GRAY,
         markersize=5,
         label="start of a path",
     )
@@ -124,6 +124,6 @@ def plot_trajectories(trajectories: FeatureTrajectories, *, title: str = "") -> 
             "One path an image; the two main directions (PCA) of the state, "
             f"at {len(trajectories.blocks[0].ts)} times.",
             fontsize=9,
-            color=GREY,
+            color=GRAY,
         )
     return figure

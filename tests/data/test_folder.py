@@ -49,8 +49,8 @@ def test_folder_is_decoded_just_if_it_fits(image_folder) -> None:
 
 
 def test_a_trained_networks_preprocessing_is_used_if_given(image_folder) -> None:
-    grey = Preprocessing(image_size=28, num_channels=1, mean=(0.1,), std=(0.3,))
-    images = load_split(image_folder, "test", preprocessing=grey).images
+    gray = Preprocessing(image_size=28, num_channels=1, mean=(0.1,), std=(0.3,))
+    images = load_split(image_folder, "test", preprocessing=gray).images
     assert images.shape == (4, 1, 28, 28)
 
 

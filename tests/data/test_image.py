@@ -15,7 +15,7 @@ from odevision.data.image import (
     check_image_header,
     find_images,
     read_image,
-    to_grey_or_rgb,
+    to_gray_or_rgb,
 )
 
 GRADIENT = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -41,7 +41,7 @@ def color_image() -> PIL.Image.Image:
     return PIL.Image.fromarray(np.stack([GRADIENT, GRADIENT[::-1], GRADIENT.T], axis=-1))
 
 
-def test_greyscale_stays_greyscale(tmp_path: Path) -> None:
+def test_grayscale_stays_grayscale(tmp_path: Path) -> None:
     image = read_image(save(tmp_path / "a.png", PIL.Image.fromarray(GRADIENT)))
     assert image.mode == "L"
     np.testing.assert_array_equal(np.asarray(image), GRADIENT)
@@ -73,7 +73,7 @@ def test_sixteen_bit_is_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
     ids=["int16-range", "int8-range", "unit-float", "byte-float", "any-float"],
 )
 def test_wide_types_are_scaled_to_eight_bits(values: np.ndarray) -> None:
-    image = to_grey_or_rgb(PIL.Image.fromarray(values))
+    image = to_gray_or_rgb(PIL.Image.fromarray(values))
     np.testing.assert_array_equal(np.asarray(image), GRADIENT)
 
 
@@ -117,8 +117,8 @@ def test_transparency_is_laid_on_white(
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "HSV"])
-def test_every_mode_becomes_grey_or_rgb(mode: str) -> None:
-    assert to_grey_or_rgb(PIL.Image.new(mode, (4, 4))).mode in ("L", "RGB")
+def test_every_mode_becomes_gray_or_rgb(mode: str) -> None:
+    assert to_gray_or_rgb(PIL.Image.new(mode, (4, 4))).mode in ("L", "RGB")
 
 
 def test_orientation_noted_by_the_camera_is_applied(tmp_path: Path) -> None:

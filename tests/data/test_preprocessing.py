@@ -10,7 +10,7 @@ import torch
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.sources import dataset_info, load_split, preprocessing_for
 
-GREY = Preprocessing(image_size=28, num_channels=1, mean=(0.13,), std=(0.3,), bright_on_dark=True)
+GRAY = Preprocessing(image_size=28, num_channels=1, mean=(0.13,), std=(0.3,), bright_on_dark=True)
 COLOR = Preprocessing(image_size=32, num_channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
 
@@ -41,23 +41,23 @@ def test_no_digit_of_the_full_set_is_inverted(real_data) -> None:
     assert not ((total - middle) / (28 * 28 - num_middle) > middle / num_middle).any()
 
 
-def test_grey_digit_saved_as_rgb_is_unchanged() -> None:
+def test_gray_digit_saved_as_rgb_is_unchanged() -> None:
     pixels = load_split("mnist-mini", "test", limit=1).images[0]
     picture = PIL.Image.fromarray(pixels[0].numpy()).convert("RGB")
-    assert torch.equal(GREY.to_uint8(picture), pixels)
+    assert torch.equal(GRAY.to_uint8(picture), pixels)
 
 
 def test_ink_on_paper_is_inverted_for_bright_on_dark_networks() -> None:
     digit = load_split("mnist-mini", "test", limit=1).images[0]
     paper = PIL.Image.fromarray((255 - digit[0]).numpy())
-    assert torch.equal(GREY.to_uint8(paper), digit)
+    assert torch.equal(GRAY.to_uint8(paper), digit)
 
 
 def test_inversion_happens_at_any_size() -> None:
     digit = load_split("mnist-mini", "test", limit=1).images[0]
     paper = PIL.Image.fromarray((255 - digit[0]).numpy())
     large = paper.resize((280, 280), PIL.Image.Resampling.BICUBIC)
-    difference = GREY.to_uint8(large).float() - digit.float()
+    difference = GRAY.to_uint8(large).float() - digit.float()
     assert difference.abs().mean() < 8
 
 
@@ -68,7 +68,7 @@ def test_other_networks_never_invert() -> None:
 
 
 def test_blank_pictures_are_not_inverted() -> None:
-    assert GREY.to_uint8(PIL.Image.new("L", (28, 28), 255)).min() == 255
+    assert GRAY.to_uint8(PIL.Image.new("L", (28, 28), 255)).min() == 255
 
 
 @pytest.mark.parametrize("size", [(548, 882), (882, 548), (7, 3), (1, 500), (32, 33)])
@@ -94,7 +94,7 @@ def test_shrinking_averages_fine_patterns() -> None:
 def test_any_mode_becomes_the_networks_channels(mode: str) -> None:
     picture = PIL.Image.new(mode, (40, 40))
     assert COLOR.to_uint8(picture).shape == (3, 32, 32)
-    assert GREY.to_uint8(picture).shape == (1, 28, 28)
+    assert GRAY.to_uint8(picture).shape == (1, 28, 28)
 
 
 def test_normalization_is_the_formula() -> None:
@@ -106,7 +106,7 @@ def test_normalization_is_the_formula() -> None:
     torch.testing.assert_close(normalized.double(), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("preprocessing", [GREY, COLOR], ids=["grey", "color"])
+@pytest.mark.parametrize("preprocessing", [GRAY, COLOR], ids=["gray", "color"])
 def test_normalized_images_are_contiguous_by_their_strides(preprocessing) -> None:
     channels, side = preprocessing.num_channels, preprocessing.image_size
     images = torch.empty(5, side, side, channels, dtype=torch.uint8).permute(0, 3, 1, 2)

@@ -66,7 +66,7 @@ def test_pipe_gets_one_line_an_epoch() -> None:
         second.split()
         == (
             "epoch 3/10 train 90.00 % loss 0.2000 validation 95.12 % loss 0.1000 512 images/s "
-            "NFE 20+18 1:02:05"
+            "NFE 20+18 1:02:05 ETA 2:24:52 1.5 GiB"
         ).split()
     )
     assert third == "Stopped"
