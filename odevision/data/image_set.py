@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import PIL.Image
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -104,3 +105,13 @@ def carve_validation(
         is_validation[members[keys[members].argsort()[:count]]] = True
         num_seen += len(members)
     return (~is_validation).nonzero().flatten(), is_validation.nonzero().flatten()
+
+
+def to_picture(image: UInt8[Tensor, "channels height width"]) -> PIL.Image.Image:
+    """Return an image tensor as a picture, pixel by pixel the same.
+
+    Args:
+        image: 0 to 255; one channel becomes grayscale, three become color.
+    """
+    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
+    return PIL.Image.fromarray(pixels.contiguous().cpu().numpy())

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import PIL.Image
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from odevision.data import cifar, folder
 from odevision.data.idx import read_idx
-from odevision.data.image_set import ImageSet, carve_validation
+from odevision.data.image_set import ImageSet, carve_validation, to_picture
 from odevision.data.locate import MNIST_LAYOUT, DataNotFoundError, Layout, find_official_files
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.registry import DATASETS, DatasetInfo, list_datasets, preprocessing_for
@@ -253,10 +252,5 @@ def _prepared(image_set: ImageSet, preprocessing: Preprocessing, in_memory_bytes
         return image_set
     # Through Pillow one by one, though slower, so that a saved image given to predict becomes
     # exactly the same input.
-    resized = [preprocessing.to_uint8(_to_picture(image)) for image in image_set.images]
+    resized = [preprocessing.to_uint8(to_picture(image)) for image in image_set.images]
     return dataclasses.replace(image_set, images=torch.stack(resized))
-
-
-def _to_picture(image: Tensor) -> PIL.Image.Image:
-    array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-    return PIL.Image.fromarray(array.contiguous().numpy())

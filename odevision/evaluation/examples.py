@@ -2,21 +2,7 @@
 
 from pathlib import Path
 
-import PIL.Image
-from jaxtyping import UInt8
-from torch import Tensor
-
-from odevision.data.image_set import ImageSet
-
-
-def to_picture(image: UInt8[Tensor, "channels height width"]) -> PIL.Image.Image:
-    """Return an image tensor as a picture, pixel by pixel the same.
-
-    Args:
-        image: 0 to 255; one channel becomes grayscale, three become color.
-    """
-    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
-    return PIL.Image.fromarray(pixels.contiguous().cpu().numpy())
+from odevision.data.image_set import ImageSet, to_picture
 
 
 def write_examples(image_set: ImageSet, folder: Path, *, number: int = 5) -> list[Path]:
