@@ -1,0 +1,134 @@
+"""AbstractSolver: what every family of methods offers to the loop, and the Step that it makes."""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+
+import torch
+
+from odevision.types import State
+
+Field = Callable[[float, State], State]
+"""f(t, y) with t on the host, as solvers call it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What a solver carries from step to step beside y; empty for one-step methods.
+
+    Attributes:
+        states: tensors of y's shape, such as older slopes; gradients flow through them.
+        times: numbers on the host, such as the times of these slopes.
+    """
+
+    states: tuple[State, ...] = ()
+    times: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One attempted step from (t0, y0) to (t1, y1).
+
+    Attributes:
+        t0, t1: its ends, in ODE time.
+        y0, y1: the states there.
+        k: the stages; error estimates and interpolants are made of them.
+        f0: f(t0, y0) where the step knows it.
+        f1: f(t1, y1) where the method yields it (FSAL), else None.
+        memory: what the next step of the same solve needs.
+        converged: False where an implicit method did not find its stages.
+    """
+
+    t0: float
+    t1: float
+    y0: State
+    y1: State
+    k: list[State]
+    f0: State | None
+    f1: State | None
+    memory: Memory = Memory()
+    converged: bool = True
+
+
+class AbstractSolver(abc.ABC):
+    """Makes steps. Holds settings only: all that changes goes through Memory.
+
+    Attributes:
+        name: the word users type.
+        order: p, so that the global error falls like dt^p.
+        embedded_order: order of the solution that estimates the error; None where there is none.
+        lands_on_saves: the interpolant is less accurate than a step, so that the loop shortens
+            steps to land on saved times.
+    """
+
+    name: str
+    order: int
+    embedded_order: int | None = None
+    lands_on_saves: bool = False
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a step has an error estimate to adapt its length by."""
+        return self.embedded_order is not None
+
+    def start(self, f: Field, t0: float, y0: State) -> Memory:
+        """What the first step finds in its memory."""
+        del f, t0, y0
+        return Memory()
+
+    @abc.abstractmethod
+    def step(
+        self,
+        f: Field,
+        t0: float,
+        t1: float,
+        y0: State,
+        f0: State | None,
+        memory: Memory,
+        *,
+        all_stages: bool,
+    ) -> Step:
+        """Attempt one step.
+
+        Args:
+            f: the vector field, called as f(t, y).
+            t0: start of the step.
+            t1: end of the step; before t0 where time runs backward.
+            y0: state at t0, any shape.
+            f0: f(t0, y0) where it is known.
+            memory: what the step before left.
+            all_stages: the error estimate or the interpolant will be asked for.
+        """
+
+    def error(self, step: Step) -> State:
+        """Local error estimate of a step made with all stages, of the state's shape."""
+        raise NotImplementedError(f"{self.name} has no error estimate")
+
+    def interpolate(self, step: Step, f0: State, f1: State, t: float) -> State:
+        """State at time t inside a step: the cubic that meets y and f at both ends.
+
+        With theta = (t - t0) / dt. See Hairer, Norsett, Wanner: Solving ODEs I, section II.6.
+
+        Args:
+            step: the accepted step.
+            f0: f(t0, y0), of the state's shape.
+            f1: f(t1, y1), of the state's shape.
+            t: a time between step.t0 and step.t1, ends included.
+
+        Returns:
+            The state at t; exactly y0 and y1 at the ends.
+        """
+        return hermite(step, f0, f1, t)
+
+
+def hermite(step: Step, f0: State, f1: State, t: float) -> State:
+    """The cubic Hermite interpolant of a step at time t."""
+    if t == step.t0:
+        return step.y0
+    if t == step.t1:
+        return step.y1
+    dt = step.t1 - step.t0
+    theta = (t - step.t0) / dt
+    y = torch.lerp(step.y0, step.y1, theta * theta * (3 - 2 * theta))
+    y = torch.add(y, f0, alpha=dt * theta * (1 - theta) ** 2)
+    return y.add_(f1, alpha=dt * theta * theta * (theta - 1))
