@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from odevision.models import create_model, list_models
     from odevision.nn import ODEBlock
+    from odevision.ode.controller import ConstantController, GridController, PIDController
+    from odevision.ode.event import Event
     from odevision.ode.solution import Solution, SolveError, Stats
     from odevision.solve import list_solvers, odesolve
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConstantController",
+    "Event",
+    "GridController",
     "ODEBlock",
+    "PIDController",
     "Solution",
     "SolveError",
     "Stats",
@@ -29,6 +35,10 @@ __all__ = [
 
 # Imported at first use: torch takes seconds, which `odevision --help` need not wait for.
 _HOMES = {
+    "ConstantController": "odevision.ode.controller",
+    "Event": "odevision.ode.event",
+    "GridController": "odevision.ode.controller",
+    "PIDController": "odevision.ode.controller",
     "ODEBlock": "odevision.nn",
     "Solution": "odevision.ode.solution",
     "SolveError": "odevision.ode.solution",

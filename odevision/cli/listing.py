@@ -33,19 +33,16 @@ def list_recipes() -> dict[str, str]:
 
 
 def _solvers() -> dict[str, str]:
-    from odevision.ode.methods import METHODS
+    from odevision.ode.solvers import SOLVERS
 
     def describe(name: str) -> str:
-        method = METHODS[name]
-        steps = (
-            f"adaptive or constant steps, error estimate of order {method.embedded_order}"
-            if method.embedded_order is not None
-            else "constant steps"
-        )
-        stages = "1 stage" if len(method.b) == 1 else f"{len(method.b)} stages"
-        return f"order {method.order}, {stages}, {steps}"
+        solver = SOLVERS[name]
+        if solver.embedded_order is None:
+            return f"order {solver.order}, {solver.kind}, constant steps"
+        steps = f"adaptive or constant steps, error estimate of order {solver.embedded_order}"
+        return f"order {solver.order}, {solver.kind}, {steps}"
 
-    return {name: describe(name) for name in METHODS}
+    return {name: describe(name) for name in SOLVERS}
 
 
 def _datasets() -> dict[str, str]:

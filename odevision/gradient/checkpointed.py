@@ -21,69 +21,68 @@ from odevision.gradient.dependencies import (
     replace_tensors,
 )
 from odevision.gradient.problem import Problem
-from odevision.ode.loop import AcceptedStep, OnAccept, integrate, save
-from odevision.ode.term import ODETerm, bind_args
+from odevision.ode.loop import AcceptedStep, Ends, Trajectory, step_outputs
+from odevision.ode.solver import Memory
 from odevision.types import State
 
 
-def solve_checkpointed(problem: Problem) -> tuple[State, list[State]]:
+def solve_checkpointed(problem: Problem) -> Trajectory:
     """Solve, and attach the discrete adjoint to the outputs.
 
-    Returns:
-        The state at t1, and the states at the save times.
+    torch.compile and the transforms of torch.func take no such detours: the solve is recorded as
+    it stands under them, and a compiler decides itself what to recompute.
     """
-    y0, term = problem.y0, problem.term
-    if not torch.is_grad_enabled():
-        return _run(problem, term, y0)
-    dependencies = Dependencies(problem.vector_field, problem.args)
-    term = dataclasses.replace(term, vector_field=dependencies.watch(term.vector_field))
-    steps: list[AcceptedStep] = []
-    states: list[State] = []
+    if not torch.is_grad_enabled() or _transformed():
+        return problem.integrate(problem.term(), problem.y0)
+    y0 = problem.y0
+    dependencies = Dependencies(problem.vector_field, problem.inputs)
+    term = problem.term()
+    term.vector_field = dependencies.watch(term.vector_field)
+    before: list[_Before] = []
 
-    def remember(step: AcceptedStep, y: State) -> None:
+    def remember(step: AcceptedStep, y: State, memory: Memory) -> None:
         if y0.requires_grad or dependencies:
-            steps.append(step)
-            states.append(y)
+            before.append(_Before(y, memory))
 
     try:
         with torch.no_grad():
-            y1, saved = _run(problem, term, y0.detach(), remember)
+            path = problem.integrate(term, y0.detach(), remember)
     finally:
         if torch.is_autocast_enabled(y0.device.type):
             # Weights cast without a graph must not be served to code that needs one.
             torch.clear_autocast_cache()
-    if not (y0.requires_grad or dependencies.found):
-        return y1, saved
-    forward = _Forward(problem, dependencies, steps, states, (y1, *saved))
-    outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())
-    return outputs[0], list(outputs[1:])
+    if not (y0.requires_grad or dependencies.found) or not path.steps:
+        return path
+    forward = _Forward(problem, dependencies, path, before)
+    y1, *outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())
+    return dataclasses.replace(path, y1=y1, outputs=outputs)
 
 
-def _run(
-    problem: Problem, term: ODETerm, y0: State, on_accept: OnAccept | None = None
-) -> tuple[State, list[State]]:
-    return integrate(
-        term,
-        problem.solver,
-        problem.controller,
-        y0,
-        problem.t0,
-        problem.t1,
-        save_times=problem.save_times,
-        max_steps=problem.max_steps,
-        on_accept=on_accept,
+def _transformed() -> bool:
+    """Whether a compiler or a function transform traces this solve."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.maybe_current_level() is not None
+        or torch.autograd.forward_ad._current_level >= 0
     )
 
 
 @dataclasses.dataclass(frozen=True)
+class _Before:
+    """What a step starts from."""
+
+    y: State
+    memory: Memory
+
+
+@dataclasses.dataclass(frozen=True)
 class _Forward:
-    """A finished forward pass: the steps, the state each starts from, and the outputs."""
+    """A finished forward pass, and what each of its steps starts from."""
 
     problem: Problem
     dependencies: Dependencies
-    steps: list[AcceptedStep]
-    states: list[State]
-    outputs: tuple[State, ...]
+    path: Trajectory
+    before: list[_Before]
 
 
 class _DiscreteAdjoint(torch.autograd.Function):
@@ -91,16 +90,18 @@ class _DiscreteAdjoint(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, forward: _Forward, y0: State, *theta: Tensor) -> tuple[State, ...]:
-        ctx.problem, ctx.steps = forward.problem, forward.steps
-        ctx.dependencies = forward.dependencies
+        ctx.problem, ctx.dependencies = forward.problem, forward.dependencies
+        ctx.steps = forward.path.steps
+        ctx.past = [(len(b.memory.states), b.memory.times) for b in forward.before]
         ctx.device_type = y0.device.type
         # Backward runs outside of the caller's autocast: enter the same state again.
         ctx.autocast = {
             "enabled": torch.is_autocast_enabled(ctx.device_type),
             "dtype": torch.get_autocast_dtype(ctx.device_type),
         }
-        ctx.save_for_backward(*theta, *forward.states)
-        return forward.outputs
+        states = [x for b in forward.before for x in (b.y, *b.memory.states)]
+        ctx.save_for_backward(*theta, *states)
+        return forward.path.y1, *forward.path.outputs
 
     @staticmethod
     def backward(ctx: Any, *lams: Tensor) -> tuple[Tensor | None, ...]:
@@ -112,45 +113,94 @@ class _DiscreteAdjoint(torch.autograd.Function):
         ids = list(ctx.dependencies.found)
         saved = list(ctx.saved_tensors)
         theta, states = saved[: len(ids)], saved[len(ids) :]
+        sweep = _Sweep(ctx, ids, theta)
+        lam, lam_memory, lam_outputs = lams[0], (), list(lams[1:])
+        for step, (count, times) in zip(reversed(ctx.steps), reversed(ctx.past), strict=True):
+            cut = len(states) - 1 - count
+            (y, *past), states = states[cut:], states[:cut]
+            lam, lam_memory = sweep.pull(
+                step, y, Memory(tuple(past), times), lam, lam_memory, lam_outputs
+            )
+            if step.fresh:
+                lam, lam_memory = sweep.pull_start(step.t0, y, lam, lam_memory), ()
+        return None, lam, *sweep.gradients
+
+
+class _Sweep:
+    """The way back: makes steps again, from last to first, and gathers the gradients of theta."""
+
+    def __init__(self, ctx: Any, ids: list[int], theta: list[Tensor]) -> None:
+        self.problem, self.device_type, self.autocast = ctx.problem, ctx.device_type, ctx.autocast
         # What has a history is cut off from it: its gradient flows on once, after all steps. So is
         # what has hooks: they must see the whole gradient once and not each step's part of it.
-        cut = [
+        self.theta = [
             x if x.is_leaf and not x._backward_hooks else x.detach().requires_grad_() for x in theta
         ]
-        twins = {i: c for i, c, x in zip(ids, cut, theta, strict=True) if c is not x}
-        substitute = ctx.dependencies.beyond_args(twins)
-        cut_off = [*(theta if substitute else ()), *ctx.dependencies.unconfirmed.values()]
-        term = _backward_term(ctx.problem, twins)
-        lam, lam_saved = lams[0], list(lams[1:])
-        gradients: list[Tensor | None] = [None] * len(theta)
-        for step in reversed(ctx.steps):
-            first = len(lam_saved) - len(step.save_times)
-            lam_inside, lam_saved = lam_saved[first:], lam_saved[:first]
-            with (
-                torch.enable_grad(),
-                torch.autocast(ctx.device_type, **ctx.autocast),
-                Substitute(twins) if substitute else contextlib.nullcontext(),
-            ):
-                y = states.pop().detach().requires_grad_()
-                outputs = _repeat(ctx.problem, term, step, y)
-            refuse_histories(outputs, cut_off)
-            pulled = torch.autograd.grad(outputs, [y, *cut], [lam, *lam_inside], allow_unused=True)
-            lam = torch.zeros_like(y) if pulled[0] is None else pulled[0]
-            for i, gradient in enumerate(pulled[1:]):
-                gradients[i] = _accumulate(gradients[i], gradient)
-        return None, lam, *gradients
+        twins = {i: c for i, c, x in zip(ids, self.theta, theta, strict=True) if c is not x}
+        self.twins, self.substitutes = twins, ctx.dependencies.beyond_args(twins)
+        unconfirmed = ctx.dependencies.unconfirmed.values()
+        self.cut_off = [*(theta if self.substitutes else ()), *unconfirmed]
+        self.term = ctx.problem.term(replace_tensors(ctx.problem.inputs, twins), "backward")
+        self.gradients: list[Tensor | None] = [None] * len(theta)
 
+    def pull(
+        self,
+        step: AcceptedStep,
+        y: State,
+        memory: Memory,
+        lam: Tensor,
+        lam_memory: tuple[Tensor, ...],
+        lam_outputs: list[Tensor],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Pull lam = dL/dy1 and dL/dmemory through a step; takes its part off `lam_outputs`."""
+        with self._recording():
+            y = y.detach().requires_grad_()
+            past = tuple(x.detach().requires_grad_() for x in memory.states)
+            solver, before = self.problem.solver, Memory(past, memory.times)
+            again = solver.step(
+                self.term, step.t0, step.t1, y, None, before, all_stages=step.interpolates
+            )
+            outputs = step_outputs(step, Ends(self.term, solver, again))
+        first = len(lam_outputs) - len(outputs)
+        lam_inside = lam_outputs[first:]
+        del lam_outputs[first:]
+        carried = zip(again.memory.states, lam_memory, strict=False)
+        pairs = [(again.y1, lam), *carried, *zip(outputs, lam_inside, strict=True)]
+        lam, *lam_past = self._vjp(pairs, [y, *past])
+        return lam, tuple(lam_past)
 
-def _backward_term(problem: Problem, twins: dict[int, Tensor]) -> ODETerm:
-    f = bind_args(problem.vector_field, replace_tensors(problem.args, twins))
-    return ODETerm(f, problem.term.stats, phase="backward")
+    def pull_start(
+        self, t0: float, y0: State, lam: Tensor, lam_memory: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Pull dL/dmemory through the start of the solver, which makes its memory of y0."""
+        if not lam_memory:
+            return lam
+        with self._recording():
+            y0 = y0.detach().requires_grad_()
+            memory = self.problem.solver.start(self.term, t0, y0)
+        pairs = list(zip(memory.states, lam_memory, strict=True))
+        return lam + self._vjp(pairs, [y0])[0]
 
+    @contextlib.contextmanager
+    def _recording(self) -> Any:
+        with (
+            torch.enable_grad(),
+            torch.autocast(self.device_type, **self.autocast),
+            Substitute(self.twins) if self.substitutes else contextlib.nullcontext(),
+        ):
+            yield
 
-def _repeat(problem: Problem, term: ODETerm, step: AcceptedStep, y: State) -> list[State]:
-    """Make an accepted step again: its end state, then the states saved inside it."""
-    again = problem.solver.step(term, step.t0, step.t1, y, None, all_stages=step.interpolates)
-    saved, _ = save(term, problem.solver, again, step.save_times)
-    return [again.y1, *saved]
+    def _vjp(self, pairs: list[tuple[Tensor, Tensor]], inputs: list[Tensor]) -> list[Tensor]:
+        pairs = [(output, lam) for output, lam in pairs if output.requires_grad]
+        outputs, lams = [p[0] for p in pairs], [p[1] for p in pairs]
+        refuse_histories(outputs, self.cut_off)
+        pulled = torch.autograd.grad(outputs, [*inputs, *self.theta], lams, allow_unused=True)
+        for i, gradient in enumerate(pulled[len(inputs) :]):
+            self.gradients[i] = _accumulate(self.gradients[i], gradient)
+        return [
+            torch.zeros_like(x) if g is None else g
+            for x, g in zip(inputs, pulled[: len(inputs)], strict=True)
+        ]
 
 
 def _accumulate(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:

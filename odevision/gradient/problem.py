@@ -1,11 +1,17 @@
 """Problem: one initial value problem, checked and bound, as every gradient method receives it."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
+from torch import Tensor
+
+from odevision.ode.clock import Clock
 from odevision.ode.controller import Controller
-from odevision.ode.runge_kutta import ExplicitRungeKutta
-from odevision.ode.term import ODETerm
+from odevision.ode.loop import OnAccept, Trajectory, Wanted, integrate
+from odevision.ode.solution import Stats
+from odevision.ode.solver import AbstractSolver
+from odevision.ode.state import StateLayout
+from odevision.ode.term import ODETerm, bind_args
 from odevision.types import State, VectorField
 
 
@@ -16,22 +22,60 @@ class Problem:
     Attributes:
         vector_field: the user's callable, where the gradient looks for tensors to reach.
         args: the user's arguments to it.
-        term: the vector field bound to its arguments, with its counters.
+        ends: tensors for t0 and t1 where their gradients are asked for, else None.
+        layout: how a nested state is packed; None where the state is one tensor.
+        stats: where evaluations and steps are counted.
         solver: makes one step.
         controller: chooses and judges the steps.
-        y0: state at t0, any shape.
+        y0: state at t0, packed.
         t0, t1: the ends, in ODE time.
-        save_times: times to save, in the order of integration, t0 excluded.
+        wanted: what to hand out beside the end.
         max_steps: most attempted steps.
     """
 
     vector_field: VectorField
     args: Any
-    term: ODETerm
-    solver: ExplicitRungeKutta
+    ends: tuple[Tensor | None, Tensor | None]
+    layout: StateLayout | None
+    stats: Stats
+    solver: AbstractSolver
     controller: Controller
     y0: State
     t0: float
     t1: float
-    save_times: tuple[float, ...]
+    wanted: Wanted
     max_steps: int
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """All that f receives beside t and y, to look for tensors with gradients in."""
+        return (self.args, self.ends)
+
+    def term(
+        self,
+        inputs: tuple[Any, ...] | None = None,
+        phase: Literal["forward", "backward"] = "forward",
+    ) -> ODETerm:
+        """The vector field bound to its inputs, or to others in their place."""
+        args, ends = self.inputs if inputs is None else inputs
+        f = bind_args(self.vector_field, args)
+        if self.layout is not None:
+            f = self.layout.field(f)
+        clock = Clock(self.t0, self.t1, ends) if any(x is not None for x in ends) else None
+        return ODETerm(f, self.stats, phase, clock)
+
+    def integrate(
+        self, term: ODETerm, y0: State, on_accept: OnAccept | None = None
+    ) -> Trajectory:
+        """Run the loop."""
+        return integrate(
+            term,
+            self.solver,
+            self.controller,
+            y0,
+            self.t0,
+            self.t1,
+            wanted=self.wanted,
+            max_steps=self.max_steps,
+            on_accept=on_accept,
+        )

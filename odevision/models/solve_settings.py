@@ -7,7 +7,7 @@ from torch import nn
 
 from odevision.gradient import GRADIENTS
 from odevision.nn.ode_block import ODEBlock
-from odevision.ode.methods import METHODS
+from odevision.ode.solvers import SOLVERS
 from odevision.solve import unknown_name
 
 SolverName = Literal["euler", "midpoint", "heun", "rk4", "bosh3", "dopri5", "tsit5"]
@@ -40,8 +40,8 @@ class SolveSettings:
                 f"`num_steps` must be given with solver {self.solver!r}, which has no error "
                 "estimate. Try num_steps=4."
             )
-        if self.solver not in METHODS:
-            raise ValueError(unknown_name("solver", self.solver, METHODS))
+        if self.solver not in SOLVERS:
+            raise ValueError(unknown_name("solver", self.solver, SOLVERS))
         if self.gradient not in GRADIENTS:
             raise ValueError(unknown_name("gradient", self.gradient, GRADIENTS))
         if self.rtol < 0 or self.atol < 0 or self.rtol + self.atol == 0:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from odevision.ode.norm import worst_sample_norm
-from odevision.ode.runge_kutta import ExplicitRungeKutta, Field, Step
+from odevision.ode.solver import AbstractSolver, Field, Step
 from odevision.types import Number, Scalar, State
 
 
@@ -20,12 +21,14 @@ class Proposal:
         dt: signed length of the next step.
         error_ratio: error of the attempted step in units of the tolerance; 0 where none is known.
         history: the controller's memory of earlier steps.
+        size: |y|, entry by entry, where the next step starts.
     """
 
     accept: bool
     dt: float
     error_ratio: float = 0.0
     history: tuple[float, ...] = ()
+    size: State | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class ConstantController:
 
     num_steps: int
     adaptive = False
+    step_points: tuple[float, ...] = ()
+    jump_points: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse anything but a positive whole number."""
@@ -43,27 +48,42 @@ class ConstantController:
                 "or leave it out for adaptive steps."
             )
 
-    def start(
-        self,
-        f: Field,
-        solver: ExplicitRungeKutta,
-        t0: float,
-        t1: float,
-        y0: State,
-        f0: State | None,
-    ) -> Proposal:
-        """First step: one num_steps-th of the way."""
-        del f, solver, y0, f0
-        return Proposal(True, (t1 - t0) / self.num_steps, history=(1.0,))
+    def grid(self, t0: float, t1: float) -> list[float]:
+        """Ends of all steps; the last is t1 exactly."""
+        span, count = t1 - t0, self.num_steps
+        return [t0 + span * (i / count) for i in range(1, count)] + [t1]
 
-    def adapt(
-        self, solver: ExplicitRungeKutta, step: Step, t1: float, previous: Proposal
-    ) -> Proposal:
-        """Next step: the rest of the way over the steps left, so the last lands on t1 exactly."""
-        del solver
-        done = previous.history[0]
-        left = max(self.num_steps - done, 1)
-        return Proposal(True, (t1 - step.t1) / left, history=(done + 1,))
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridController:
+    """Steps from each of the given times to the next; every step counts, no error is computed.
+
+    Args:
+        times: ordered in the direction of integration, in ODE time. t0 and t1 are part of the grid
+            whether they are given or not; times outside [t0, t1] are left out.
+    """
+
+    times: Sequence[Number]
+    adaptive = False
+    step_points: tuple[float, ...] = ()
+    jump_points: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse times that are not finite or not ordered."""
+        times = self.times
+        if isinstance(times, Tensor):
+            times = times.tolist()
+        if not all(math.isfinite(t) for t in times):
+            raise ValueError(f"`times` must be finite, got {list(times)}.")
+        if list(times) not in (sorted(times), sorted(times, reverse=True)):
+            raise ValueError(f"`times` must be ordered, got {list(times)}. Try to sort them.")
+        object.__setattr__(self, "times", tuple(float(t) for t in times))
+
+    def grid(self, t0: float, t1: float) -> list[float]:
+        """Ends of all steps; the last is t1 exactly."""
+        low, high = min(t0, t1), max(t0, t1)
+        inside = sorted({t for t in self.times if low < t < high}, reverse=t1 < t0)
+        return [*inside, t1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +96,9 @@ class PIDController:
     a plain float: it never enters the autograd graph.
 
     Args:
-        rtol: relative tolerance, > 0 or 0 with atol > 0.
-        atol: absolute tolerance, in units of y.
+        rtol: relative tolerance, > 0 or 0 with atol > 0; a number, or a tensor that broadcasts
+            against y.
+        atol: absolute tolerance, in units of y; a number or such a tensor.
         norm: from a scaled error to one number.
         proportional: P; 0 gives the I controller of SciPy, the best on smooth vector fields.
         integral: I.
@@ -85,12 +106,20 @@ class PIDController:
         safety: aims below the tolerance, in (0, 1].
         min_factor: most a step may shrink at once.
         max_factor: most a step may grow at once.
+        dt_min: shortest step, in ODE time; a step of this length counts whatever its error.
         dt_max: longest step, in ODE time; the one that lands on t1 may be 1 % longer.
-        dt0: first step, in ODE time; None estimates it with one more evaluation.
+        dt0: first step, in ODE time, for instance `stats.dt_first` of a similar solve; None
+            estimates it with one more evaluation.
+        step_points: times to land on, such as those of kinks in f, in ODE time.
+        jump_points: times where f jumps: the solve lands on them and never evaluates f there, only
+            right before and right after.
+        noise: relative rounding error of f. That much of an error estimate is noise, which no
+            shorter step could lower, and is left out. None takes the precision of autocast where
+            f runs under it (2^-8 for bfloat16), and 0 elsewhere.
     """
 
-    rtol: Number = 1e-3
-    atol: Number = 1e-4
+    rtol: Number | Tensor = 1e-3
+    atol: Number | Tensor = 1e-4
     norm: Callable[[State], Scalar] = worst_sample_norm
     proportional: float = 0.0
     integral: float = 1.0
@@ -98,20 +127,29 @@ class PIDController:
     safety: float = 0.9
     min_factor: float = 0.2
     max_factor: float = 10.0
+    dt_min: Number = 0.0
     dt_max: Number = math.inf
     dt0: Number | None = None
+    step_points: Sequence[Number] = ()
+    jump_points: Sequence[Number] = ()
+    noise: float | None = None
     adaptive = True
 
     def __post_init__(self) -> None:
         """Refuse settings under which no step could ever count."""
         for name in ("rtol", "atol"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+            if isinstance(value, Tensor):
+                good = bool((value >= 0).all()) and bool(torch.isfinite(value).all())
+            else:
+                good = isinstance(value, int | float) and 0 <= value < math.inf
+            if not good:
                 raise ValueError(
                     f"`{name}` must be a number of at least 0, got {value!r}. Try 1e-4."
                 )
-        if self.rtol == 0 and self.atol == 0:
-            raise ValueError("`rtol` and `atol` must not both be 0. Try rtol=1e-3, atol=1e-4.")
+        if not (isinstance(self.rtol, Tensor) or isinstance(self.atol, Tensor)):
+            if self.rtol == 0 and self.atol == 0:
+                raise ValueError("`rtol` and `atol` must not both be 0. Try rtol=1e-3, atol=1e-4.")
         if not 0 < self.safety <= 1:
             raise ValueError(f"`safety` must lie in (0, 1], got {self.safety}. Try 0.9.")
         if not 0 < self.min_factor < 1 < self.max_factor:
@@ -123,11 +161,23 @@ class PIDController:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}. Its sign is t1 - t0's.")
+        if not 0 <= self.dt_min <= self.dt_max:
+            raise ValueError(
+                f"`dt_min` must lie between 0 and dt_max = {self.dt_max}, got {self.dt_min}."
+            )
+        for name in ("step_points", "jump_points"):
+            value = getattr(self, name)
+            times = value.tolist() if isinstance(value, Tensor) else value
+            if not all(math.isfinite(t) for t in times):
+                raise ValueError(f"`{name}` must be finite, got {list(times)}.")
+            object.__setattr__(self, name, tuple(sorted(float(t) for t in times)))
+        if self.noise is not None and not 0 <= self.noise < 1:
+            raise ValueError(f"`noise` must lie in [0, 1), got {self.noise}. Try 2**-8.")
 
     def start(
         self,
         f: Field,
-        solver: ExplicitRungeKutta,
+        solver: AbstractSolver,
         t0: float,
         t1: float,
         y0: State,
@@ -136,76 +186,129 @@ class PIDController:
         """First step: `dt0`, or the estimate of Hairer, Norsett, Wanner I, section II.4."""
         length = abs(t1 - t0)
         direction = math.copysign(1.0, t1 - t0)
-        if self.dt0 is not None:
-            dt = self.dt0
-        else:
-            assert f0 is not None
-            dt = self._first_step(f, solver, t0, length * direction, y0, f0)
-        return Proposal(True, direction * min(dt, self.dt_max, length))
+        with torch.no_grad():
+            size = y0.abs()
+            if self.dt0 is not None:
+                dt = self.dt0
+            else:
+                assert f0 is not None
+                dt = self._first_step(f, solver, t0, length * direction, y0, f0, size)
+        dt = min(max(dt, self.dt_min), self.dt_max, length)
+        return Proposal(True, direction * dt, size=size)
 
     def _first_step(
-        self, f: Field, solver: ExplicitRungeKutta, t0: float, span: float, y0: State, f0: State
+        self,
+        f: Field,
+        solver: AbstractSolver,
+        t0: float,
+        span: float,
+        y0: State,
+        f0: State,
+        size: State,
     ) -> float:
-        with torch.no_grad():
-            scale = self._scale(y0.abs())
-            d0, d1 = torch.stack([self.norm(y0 / scale), self.norm(f0 / scale)]).tolist()
-            known = 1e-5 <= d0 < math.inf and 1e-5 <= d1 < math.inf
-            h0 = 0.01 * d0 / d1 if known else 1e-6
-            # At most half the way, so that rounding cannot carry the probe past t1.
-            h0 = min(max(h0, 1e-10 * abs(span)), 0.5 * abs(span))
-            probe = math.copysign(h0, span)
-            f_probe = f(t0 + probe, torch.add(y0, f0, alpha=probe))
-            d2 = float(self.norm((f_probe - f0) / scale)) / h0
+        scale = self._scale(size)
+        d0, d1 = torch.stack([self.norm(y0 / scale), self.norm(f0 / scale)]).tolist()
+        known = 1e-5 <= d0 < math.inf and 1e-5 <= d1 < math.inf
+        h0 = 0.01 * d0 / d1 if known else 1e-6
+        # At most half the way, so that rounding cannot carry the probe past t1.
+        h0 = min(max(h0, 1e-10 * abs(span)), 0.5 * abs(span))
+        probe = math.copysign(h0, span)
+        f_probe = f(t0 + probe, torch.add(y0, f0, alpha=probe))
+        d2 = float(self.norm((f_probe - f0) / scale)) / h0
         worst = max(d1, d2)
-        if not (
-            math.isfinite(d1) and math.isfinite(d2)
-        ):  # the first step finds out, and says where
+        if not (math.isfinite(d1) and math.isfinite(d2)):  # the first step says where
             return h0
         if worst <= 1e-15:
             return max(1e-6, 100 * h0)
-        assert solver.tableau.embedded_order is not None
-        h1 = (0.01 / worst) ** (1 / (solver.tableau.embedded_order + 1))
+        assert solver.embedded_order is not None
+        h1 = (0.01 / worst) ** (1 / (solver.embedded_order + 1))
         return min(100 * h0, h1)
 
-    def adapt(
-        self, solver: ExplicitRungeKutta, step: Step, t1: float, previous: Proposal
-    ) -> Proposal:
+    def adapt(self, solver: AbstractSolver, step: Step, previous: Proposal) -> Proposal:
         """Judge a step by its error and propose the next one's length."""
-        del t1
         dt = step.t1 - step.t0
-        # The one host read of an attempted step: the loop needs the verdict.
-        ratio = float(self.norm(self.scaled_error(solver, step)))
+        shorter = abs(dt) * self.min_factor
+        if abs(dt) > self.dt_min:  # at dt_min itself the loop gives up
+            shorter = max(shorter, self.dt_min)
+        failed = Proposal(False, math.copysign(shorter, dt), math.nan, previous.history)
+        if not step.converged:
+            return dataclasses.replace(failed, size=previous.size)
+        with torch.no_grad():
+            size0 = step.y0.abs() if previous.size is None else previous.size
+            size1 = step.y1.abs()
+            # The one host read of an attempted step: the loop needs the verdict.
+            ratio = float(self.norm(self._scaled(solver, step, torch.maximum(size0, size1))))
+        if self._folds:
+            ratio /= self.rtol
         if not math.isfinite(ratio):
-            return Proposal(False, dt * self.min_factor, ratio, previous.history)
-        assert solver.tableau.embedded_order is not None
-        accept = ratio <= 1
-        factor = self._factor(ratio, previous.history, solver.tableau.embedded_order + 1)
+            return dataclasses.replace(failed, error_ratio=ratio, size=size0)
+        assert solver.embedded_order is not None
+        accept = ratio <= 1 or abs(dt) <= self.dt_min
+        factor = self._factor(ratio, previous.history, solver.embedded_order + 1)
         if not accept:
             factor = min(factor, self.safety)
         elif not previous.accept:  # a step that just failed must not grow right away
             factor = min(factor, 1.0)
         factor = min(max(factor, self.min_factor), self.max_factor)
-        length = min(abs(dt) * factor, self.dt_max)
+        length = min(max(abs(dt) * factor, self.dt_min), self.dt_max)
         history = (ratio, *previous.history[:1]) if accept else previous.history
-        return Proposal(accept, math.copysign(length, dt), ratio, history)
+        size = size1 if accept else size0
+        return Proposal(accept, math.copysign(length, dt), ratio, history, size)
 
-    def scaled_error(self, solver: ExplicitRungeKutta, step: Step) -> State:
+    def scaled_error(self, solver: AbstractSolver, step: Step) -> State:
         """Local error estimate of a step in units of the tolerance, entry by entry."""
         with torch.no_grad():
-            return solver.error(step).div_(self._scale(torch.maximum(step.y0.abs(), step.y1.abs())))
+            size = torch.maximum(step.y0.abs(), step.y1.abs())
+            scaled = self._scaled(solver, step, size)
+        return scaled / self.rtol if self._folds else scaled
+
+    def _scaled(self, solver: AbstractSolver, step: Step, size: State) -> State:
+        """The error over the tolerance, times rtol where `_folds`; overwrites `size`.
+
+        That saves an operation: err / (atol + rtol size) = err / (atol / rtol + size) / rtol.
+        """
+        error = solver.error(step)
+        noise = self._noise(step.y0)
+        if noise > 0:
+            slope = step.f0 if step.f0 is not None else (step.y1 - step.y0) / (step.t1 - step.t0)
+            floor = slope.abs().mul_(noise * abs(step.t1 - step.t0))
+            error = error.abs().sub_(floor).clamp_(min=0)
+        if not self._folds:
+            return error / self._scale(size)
+        scale = size.add_(self.atol / self.rtol)
+        # Without atol an entry that rests at 0 would be 0 / 0.
+        if self.atol == 0:
+            scale.clamp_(min=torch.finfo(scale.dtype).tiny)
+        return error.div_(scale)
+
+    @property
+    def _folds(self) -> bool:
+        """Whether `_scaled` leaves the factor 1 / rtol to the caller."""
+        return not (isinstance(self.rtol, Tensor) or isinstance(self.atol, Tensor) or self.rtol == 0)
+
+    def _noise(self, y: State) -> float:
+        if self.noise is not None:
+            return self.noise
+        kind = y.device.type
+        if not torch.is_autocast_enabled(kind):
+            return 0.0
+        return torch.finfo(torch.get_autocast_dtype(kind)).eps
 
     def _scale(self, size: State) -> State:
-        scale = size.mul(self.rtol).add_(self.atol)
-        # Without atol an entry that rests at 0 would be 0 / 0.
-        return scale if self.atol > 0 else scale.clamp_(min=torch.finfo(scale.dtype).tiny)
+        """The tolerance atol + rtol size, entry by entry."""
+        scale = size * self.rtol + self.atol
+        return scale.clamp_(min=torch.finfo(scale.dtype).tiny)
 
     def _factor(self, ratio: float, history: tuple[float, ...], exponent: int) -> float:
         if ratio == 0:
             return self.max_factor
         p, i, d = self.proportional, self.integral, self.derivative
+        if p == 0 == d:
+            return self.safety * ratio ** (-i / exponent)
         one, two = (*history, 1.0, 1.0)[:2]
         b1, b2, b3 = (p + i + d) / exponent, -(p + 2 * d) / exponent, d / exponent
         return self.safety * ratio**-b1 * max(one, 1e-10) ** -b2 * max(two, 1e-10) ** -b3
 
 
-Controller = ConstantController | PIDController
+FixedController = ConstantController | GridController
+Controller = ConstantController | GridController | PIDController

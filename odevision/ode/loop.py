@@ -1,18 +1,42 @@
-"""integrate: the only accept/reject loop. It lands exactly on t1."""
+"""integrate: the accept/reject loop for states that share one clock. It lands exactly on t1."""
 
 import dataclasses
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 
 from odevision.ode.controller import Controller, PIDController, Proposal
-from odevision.ode.interpolation import interpolate
-from odevision.ode.runge_kutta import ExplicitRungeKutta, Step
+from odevision.ode.event import Crossing, EventWatch
+from odevision.ode.interpolation import Interpolant
+from odevision.ode.route import Route
 from odevision.ode.solution import Result, SolveError, worst_sample
+from odevision.ode.solver import AbstractSolver, Memory, Step
 from odevision.ode.term import ODETerm
 from odevision.types import State
+
+Observer = Callable[[Literal["attempt", "accept", "reject"], float, State, float], None]
+"""Called as observer(what, t0, y0, dt) before a step and once it is judged."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a solve hands out beside its end.
+
+    Attributes:
+        save_times: times to save, in the order of integration, t0 excluded.
+        save_steps: save the end of every accepted step.
+        dense: keep every step's interpolant.
+        watch: looks for events.
+        observer: told about every step.
+    """
+
+    save_times: tuple[float, ...] = ()
+    save_steps: bool = False
+    dense: bool = False
+    watch: EventWatch | None = None
+    observer: Observer | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,33 +46,100 @@ class AcceptedStep:
     Attributes:
         t0, t1: its ends.
         save_times: the times inside (t0, t1] whose states are saved.
+        crossings: the event roots inside it.
+        dense: its interpolant is kept.
+        fresh: the solver's memory was newly started for it, from y0 alone.
     """
 
     t0: float
     t1: float
-    save_times: tuple[float, ...]
+    save_times: tuple[float, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
+    dense: bool = False
+    fresh: bool = False
 
     @property
     def interpolates(self) -> bool:
-        """Whether a saved time lies before its end, so that the interpolant is needed."""
-        return any(t != self.t1 for t in self.save_times)
+        """Whether the interpolant is needed."""
+        length = abs(self.t1 - self.t0)
+        inside = any(abs(t - self.t0) < length for t in self.save_times)
+        return self.dense or inside or bool(self.crossings)
 
 
-OnAccept = Callable[[AcceptedStep, State], None]
+OnAccept = Callable[[AcceptedStep, State, Memory], None]
+
+
+@dataclasses.dataclass
+class Trajectory:
+    """What a loop made.
+
+    Attributes:
+        t: time reached.
+        y1: the state at the end of the last step.
+        steps: the accepted steps.
+        outputs: what they handed out, one after the other; see `step_outputs`.
+        error: why t1 was not reached; None where it was, or where an event ended the solve.
+    """
+
+    t: float
+    y1: State
+    steps: list[AcceptedStep] = dataclasses.field(default_factory=list)
+    outputs: list[State] = dataclasses.field(default_factory=list)
+    error: SolveError | None = None
+
+
+class Ends:
+    """A step with the slopes at its ends, evaluated where the method did not and once at most."""
+
+    def __init__(self, term: ODETerm, solver: AbstractSolver, step: Step) -> None:
+        """Nothing is evaluated yet."""
+        self._term, self._solver, self.step = term, solver, step
+        self.f1 = step.f1
+        self._interpolant: Interpolant | None = None
+
+    def interpolant(self) -> Interpolant:
+        """The step's polynomial."""
+        if self._interpolant is None:
+            step = self.step
+            f0 = self._term(step.t0, step.y0) if step.f0 is None else step.f0
+            if self.f1 is None:
+                self.f1 = self._term(step.t1, step.y1)
+            bump = self._solver.bump(step)
+            self._interpolant = Interpolant(
+                step.t0, step.t1, step.y0, step.y1, f0, self.f1, bump
+            )
+        return self._interpolant
+
+
+def step_outputs(accepted: AcceptedStep, ends: Ends) -> list[State]:
+    """States at the step's save times, then at its event roots, then the parts of its interpolant.
+
+    These parts are y1, f0, f1 and, where the method has one, the bump; y0 ends the step before.
+    """
+    step = ends.step
+    if not accepted.interpolates:
+        return [step.y1] * len(accepted.save_times)
+    inside = ends.interpolant()
+    times = (*accepted.save_times, *(crossing.t for crossing in accepted.crossings))
+    states = [inside(t) for t in times]
+    if accepted.dense:
+        states += [inside.y1, inside.f0, inside.f1]
+        states += [] if inside.bump is None else [inside.bump]
+    return states
 
 
 def integrate(
     term: ODETerm,
-    solver: ExplicitRungeKutta,
+    solver: AbstractSolver,
     controller: Controller,
     y0: State,
     t0: float,
     t1: float,
     *,
-    save_times: Sequence[float] = (),
+    wanted: Wanted | None = None,
     max_steps: int,
     on_accept: OnAccept | None = None,
-) -> tuple[State, list[State]]:
+) -> Trajectory:
     """Advance y0 from t0 to t1.
 
     Args:
@@ -58,108 +149,161 @@ def integrate(
         y0: state at t0.
         t0: start time.
         t1: end time; before t0 to go backward.
-        save_times: times to save, in the order of integration, t0 excluded.
+        wanted: what to hand out beside the end.
         max_steps: most attempted steps.
-        on_accept: told about each accepted step and the state that it starts from.
+        on_accept: told about each accepted step, and the state and memory that it starts from.
 
     Returns:
-        The state at t1, and the states at save_times.
-
-    Raises:
-        SolveError: f became non-finite, dt vanished, or max_steps ran out.
+        The trajectory; its error tells where f became non-finite, dt vanished, Newton's iteration
+        did not converge or max_steps ran out.
     """
-    t, y, stats = t0, y0, term.stats
-    saved: list[State] = []
-    f0 = term(t0, y0) if controller.adaptive else None
-    proposal = controller.start(term, solver, t0, t1, y0, f0)
-    while t != t1:
+    wanted = wanted or Wanted()
+    stats, watch, observer = term.stats, wanted.watch, wanted.observer
+    route = _route(solver, controller, y0, t0, t1, wanted)
+    path = Trajectory(t0, y0)
+    memory, f0, proposal = _start(term, solver, controller, route.after(t0), t1, y0)
+    if watch is not None:
+        watch.start(t0, y0)
+    while path.t != t1:
+        t, y = path.t, path.y1
         if stats.num_steps >= max_steps:
             cause = f"The solve took max_steps = {max_steps} steps and t1 = {t1:.6g} is still ahead"
-            raise SolveError(Result.MAX_STEPS, cause, t=t, dt=proposal.dt, sample=None)
-        shortest = min(_clock_tick(t0, t1), abs(t1 - t))
-        t_next = _land(t, proposal.dt, t1, shortest)
-        attempt = AcceptedStep(t, t_next, _between(save_times[len(saved) :], t, t_next))
-        needs_all = controller.adaptive or attempt.interpolates
-        step = solver.step(term, t, t_next, y, f0, all_stages=needs_all)
+            path.error = SolveError(Result.MAX_STEPS, cause, t=t, dt=proposal.dt, sample=None)
+            break
+        t_next = route.next(t, proposal.dt)
+        if observer is not None:
+            observer("attempt", t, y, t_next - t)
+        saves = route.take_saves(t_next) if not controller.adaptive else ()
+        fresh = not path.steps or route.is_jump(t)
+        attempt = AcceptedStep(
+            route.after(t), route.before(t_next), saves, dense=wanted.dense, fresh=fresh
+        )
+        all_stages = controller.adaptive or attempt.interpolates or watch is not None
+        step = solver.step(term, attempt.t0, attempt.t1, y, f0, memory, all_stages=all_stages)
         stats.num_steps += 1
-        proposal = controller.adapt(solver, step, t1, proposal)
+        planned, proposal = proposal.dt, _judge(solver, controller, step, proposal)
+        if observer is not None:
+            observer("accept" if proposal.accept else "reject", t, y, t_next - t)
         if not proposal.accept:
             stats.num_rejected_steps += 1
-            f0 = step.k[0]
-            _refuse_hopeless(controller, solver, step, proposal, shortest)
+            f0 = step.f0
+            path.error = _hopeless(solver, controller, step, proposal, route.shortest(t))
+            if path.error is not None:
+                break
             continue
         stats.num_accepted_steps += 1
+        ends = Ends(term, solver, step)
+        if controller.adaptive:
+            attempt = dataclasses.replace(attempt, save_times=route.take_saves(t_next))
+        if wanted.save_steps:
+            attempt = dataclasses.replace(attempt, save_times=(attempt.t1,))
+        if watch is not None:
+            attempt = _find_crossings(attempt, watch, ends)
         if on_accept is not None:
-            on_accept(attempt, y)
-        states, f0 = save(term, solver, step, attempt.save_times)
-        saved.extend(states)
-        t, y = t_next, step.y1
-    return y, saved
+            on_accept(attempt, y, memory)
+        path.steps.append(attempt)
+        path.outputs.extend(step_outputs(attempt, ends))
+        path.t, path.y1, memory, f0 = t_next, step.y1, step.memory, ends.f1
+        proposal = dataclasses.replace(proposal, dt=route.resume(planned, t_next - t, proposal))
+        stats.dt_first, stats.dt_last = stats.dt_first or abs(t_next - t), abs(proposal.dt)
+        if watch is not None and watch.ends(attempt.crossings):
+            path.t = attempt.crossings[-1].t
+            break
+        if route.is_jump(t_next) and t_next != t1:
+            # Slopes from before the jump say nothing about what follows it.
+            memory = solver.start(term, route.after(t_next), step.y1)
+            f0 = term(route.after(t_next), step.y1) if controller.adaptive else None
+    return path
 
 
-def save(
-    term: ODETerm, solver: ExplicitRungeKutta, step: Step, times: Sequence[float]
-) -> tuple[list[State], State | None]:
-    """States at `times` inside an accepted step, and f(t1, y1) where it is known by then."""
-    f1 = step.f1
-    if f1 is None and any(t != step.t1 for t in times):
-        f1 = term(step.t1, step.y1)
-    states = []
-    for t in times:
-        if t == step.t1:
-            states.append(step.y1)
-        else:
-            assert f1 is not None
-            states.append(interpolate(step, f1, solver.tableau, t))
-    return states, f1
-
-
-def _land(t: float, dt: float, t1: float, shortest: float) -> float:
-    """End of the next step; t1 itself where the rest is at most 1 % longer than dt."""
-    length = max(abs(dt), shortest)
-    if abs(t1 - t) <= 1.01 * length:
-        return t1
-    return t + math.copysign(length, t1 - t)
-
-
-def _between(times: Sequence[float], t: float, t_next: float) -> tuple[float, ...]:
-    """The leading times that lie in (t, t_next], in the direction of integration."""
-    count = 0
-    while count < len(times) and abs(times[count] - t) <= abs(t_next - t):
-        count += 1
-    return tuple(times[:count])
-
-
-def _clock_tick(t0: float, t1: float) -> float:
-    """Shortest step that still moves the clock, a few units in the last place of its times."""
-    return 4 * sys.float_info.epsilon * max(abs(t0), abs(t1))
-
-
-def _refuse_hopeless(
+def _route(
+    solver: AbstractSolver,
     controller: Controller,
-    solver: ExplicitRungeKutta,
+    y0: State,
+    t0: float,
+    t1: float,
+    wanted: Wanted,
+) -> Route:
+    return Route(
+        controller,
+        t0,
+        t1,
+        wanted.save_times,
+        land_on_saves=solver.lands_on_saves,
+        dtype=y0.dtype.to_real(),
+    )
+
+
+def _start(
+    term: ODETerm,
+    solver: AbstractSolver,
+    controller: Controller,
+    t0: float,
+    t1: float,
+    y0: State,
+) -> tuple[Memory, State | None, Proposal]:
+    memory = solver.start(term, t0, y0)
+    if not isinstance(controller, PIDController):
+        return memory, None, Proposal(True, math.copysign(math.inf, t1 - t0))
+    f0 = term(t0, y0)
+    return memory, f0, controller.start(term, solver, t0, t1, y0, f0)
+
+
+def _judge(
+    solver: AbstractSolver, controller: Controller, step: Step, proposal: Proposal
+) -> Proposal:
+    if isinstance(controller, PIDController):
+        return controller.adapt(solver, step, proposal)
+    return proposal if step.converged else dataclasses.replace(proposal, accept=False)
+
+
+def _find_crossings(attempt: AcceptedStep, watch: EventWatch, ends: Ends) -> AcceptedStep:
+    found = watch.crossings(attempt.t1, ends.step.y1, ends.interpolant)
+    saves = attempt.save_times
+    if watch.ends(found):
+        reach = abs(found[-1].t - attempt.t0)
+        saves = tuple(t for t in saves if abs(t - attempt.t0) <= reach)
+    return dataclasses.replace(attempt, save_times=saves, crossings=tuple(found))
+
+
+def _hopeless(
+    solver: AbstractSolver,
+    controller: Controller,
     step: Step,
     proposal: Proposal,
     shortest: float,
-) -> None:
-    """Raise where no shorter step can mend a rejected one. A failing solve may read the device."""
+) -> SolveError | None:
+    """The failure where no shorter step can mend a rejected one. It may read the device."""
     dt = step.t1 - step.t0
-    if not math.isfinite(proposal.error_ratio):
-        for name, value in (("state", step.y0), ("vector field", step.k[0])):
-            if not bool(torch.isfinite(value).all()):
-                cause, sample = f"The {name} is NaN or infinite", worst_sample(value)
-                raise SolveError(Result.NON_FINITE, cause, t=step.t0, dt=dt, sample=sample)
-    if abs(proposal.dt) >= shortest:
-        return
-    for value in (*step.k, step.y1):
-        if not bool(torch.isfinite(value).all()):
-            cause = f"NaN or infinity comes from the vector field right after t = {step.t0:.6g}"
-            sample = worst_sample(value)
-            raise SolveError(Result.NON_FINITE, cause, t=step.t0, dt=dt, sample=sample)
-    assert isinstance(controller, PIDController)  # constant steps are never rejected
-    cause = (
-        f"The step size vanished: the error stays {proposal.error_ratio:.3g} times the tolerance "
-        f"(largest |f|: {float(step.k[0].abs().max()):.3g})"
+    fail = lambda result, cause, sample, at=step.t0: SolveError(
+        result, cause, t=at, dt=dt, sample=sample, slope=_largest(step.f0)
     )
-    sample = worst_sample(controller.scaled_error(solver, step))
-    raise SolveError(Result.DT_UNDERFLOW, cause, t=step.t0, dt=dt, sample=sample)
+    if step.converged and not math.isfinite(proposal.error_ratio):
+        if not bool(torch.isfinite(step.y0).all()):
+            return fail(Result.NON_FINITE, "The state is NaN or infinite", worst_sample(step.y0))
+        if step.f0 is not None and not bool(torch.isfinite(step.f0).all()):
+            cause = f"The vector field gave NaN or infinity at t = {step.t0:.6g}"
+            return fail(Result.NON_FINITE, cause, worst_sample(step.f0))
+    if isinstance(controller, PIDController) and (
+        abs(proposal.dt) >= max(shortest, controller.dt_min)
+    ):
+        return None
+    for i, k in enumerate(step.k):
+        if not bool(torch.isfinite(k).all()):
+            at = solver.stage_time(step, i)
+            cause = f"NaN or infinity first came from the vector field at t = {at:.9g}"
+            return fail(Result.NON_FINITE, cause, worst_sample(k))
+    if not step.converged:
+        cause = "Newton's iteration did not find the stages of an implicit step"
+        return fail(Result.NOT_CONVERGED, cause, None)
+    if not bool(torch.isfinite(step.y1).all()):
+        return fail(Result.NON_FINITE, "The state overflowed", worst_sample(step.y1))
+    assert isinstance(controller, PIDController)  # other steps are rejected by Newton only
+    cause = f"The step size vanished: the error stays {proposal.error_ratio:.3g} times the tolerance"
+    return fail(
+        Result.DT_UNDERFLOW, cause, worst_sample(controller.scaled_error(solver, step))
+    )
+
+
+def _largest(slope: State | None) -> float | None:
+    return None if slope is None else float(slope.detach().abs().max())

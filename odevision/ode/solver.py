@@ -4,12 +4,10 @@ import abc
 import dataclasses
 from collections.abc import Callable
 
-import torch
+from odevision.types import Scalar, State
 
-from odevision.types import State
-
-Field = Callable[[float, State], State]
-"""f(t, y) with t on the host, as solvers call it."""
+Field = Callable[[float | Scalar, State], State]
+"""f(t, y) as solvers call it; t is a number, or a zero-dimensional tensor made for many at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +53,20 @@ class AbstractSolver(abc.ABC):
 
     Attributes:
         name: the word users type.
+        kind: what makes it special, in few words for lists.
         order: p, so that the global error falls like dt^p.
         embedded_order: order of the solution that estimates the error; None where there is none.
         lands_on_saves: the interpolant is less accurate than a step, so that the loop shortens
             steps to land on saved times.
+        has_bump: `bump` gives a term of the interpolant.
     """
 
     name: str
+    kind: str
     order: int
     embedded_order: int | None = None
     lands_on_saves: bool = False
+    has_bump: bool = False
 
     @property
     def adaptive(self) -> bool:
@@ -104,31 +106,15 @@ class AbstractSolver(abc.ABC):
         """Local error estimate of a step made with all stages, of the state's shape."""
         raise NotImplementedError(f"{self.name} has no error estimate")
 
-    def interpolate(self, step: Step, f0: State, f1: State, t: float) -> State:
-        """State at time t inside a step: the cubic that meets y and f at both ends.
+    def bump(self, step: Step) -> State | None:
+        """What lifts the cubic interpolant of a step to order 4; None where there is no such term.
 
-        With theta = (t - t0) / dt. See Hairer, Norsett, Wanner: Solving ODEs I, section II.6.
-
-        Args:
-            step: the accepted step.
-            f0: f(t0, y0), of the state's shape.
-            f1: f(t1, y1), of the state's shape.
-            t: a time between step.t0 and step.t1, ends included.
-
-        Returns:
-            The state at t; exactly y0 and y1 at the ends.
+        See `Interpolant`. The step was made with all stages.
         """
-        return hermite(step, f0, f1, t)
+        del step
+        return None
 
-
-def hermite(step: Step, f0: State, f1: State, t: float) -> State:
-    """The cubic Hermite interpolant of a step at time t."""
-    if t == step.t0:
-        return step.y0
-    if t == step.t1:
-        return step.y1
-    dt = step.t1 - step.t0
-    theta = (t - step.t0) / dt
-    y = torch.lerp(step.y0, step.y1, theta * theta * (3 - 2 * theta))
-    y = torch.add(y, f0, alpha=dt * theta * (1 - theta) ** 2)
-    return y.add_(f1, alpha=dt * theta * theta * (theta - 1))
+    def stage_time(self, step: Step, stage: int) -> float:
+        """Time at which a stage of the step was evaluated."""
+        del stage
+        return step.t0

@@ -1,10 +1,42 @@
 """ButcherTableau: the coefficients of one Runge-Kutta method, checked when it is built."""
 
 import dataclasses
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
 
+import torch
+from torch import Tensor
+
 Coefficient = Fraction | float | int
+
+
+class Row:
+    """One row of a tableau as floats, ready for use.
+
+    Attributes:
+        indices: places of the entries that are not 0.
+        weights: these entries.
+        all: every entry.
+    """
+
+    def __init__(self, row: Sequence[Coefficient]) -> None:
+        """Round to floats once."""
+        self.all = tuple(float(x) for x in row)
+        self.indices = tuple(i for i, x in enumerate(self.all) if x != 0)
+        self.weights = tuple(self.all[i] for i in self.indices)
+        self._tensors: dict[tuple[bool, torch.dtype, torch.device], Tensor] = {}
+
+    def tensor(self, dtype: torch.dtype, device: torch.device, *, full: bool = False) -> Tensor:
+        """The weights, or the full row, as a tensor that is made once."""
+        key = (full, dtype, device)
+        if key not in self._tensors:
+            if torch.compiler.is_compiling():  # a constant of the graph
+                return torch.tensor(self.all if full else self.weights, dtype=dtype, device=device)
+            with torch.inference_mode(False):
+                values = self.all if full else self.weights
+                self._tensors[key] = torch.tensor(values, dtype=dtype, device=device)
+        return self._tensors[key]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,31 +109,31 @@ class ButcherTableau:
         return self.c[-1] == 1 and self.b[-1] == 0 and self.a[-1] == self.b[:-1]
 
     @cached_property
-    def stage_weights(self) -> tuple[tuple[float, ...], ...]:
-        """Rows of a, as floats."""
-        return tuple(tuple(float(x) for x in row) for row in self.a)
+    def stage_rows(self) -> tuple[Row, ...]:
+        """Rows of a."""
+        return tuple(Row(row) for row in self.a)
 
     @cached_property
-    def stage_times(self) -> tuple[float, ...]:
-        """The c, as floats."""
-        return tuple(float(x) for x in self.c)
+    def times_row(self) -> Row:
+        """The c."""
+        return Row(self.c)
 
     @cached_property
-    def solution_weights(self) -> tuple[float, ...]:
-        """The b, as floats."""
-        return tuple(float(x) for x in self.b)
+    def solution_row(self) -> Row:
+        """The b."""
+        return Row(self.b)
 
     @cached_property
-    def error_weights(self) -> tuple[float, ...] | None:
+    def error_row(self) -> Row | None:
         """The b - b_embedded, subtracted before rounding to floats."""
         if self.b_embedded is None:
             return None
-        return tuple(float(b - e) for b, e in zip(self.b, self.b_embedded, strict=True))
+        return Row([b - e for b, e in zip(self.b, self.b_embedded, strict=True)])
 
     @cached_property
-    def dense_weights(self) -> tuple[float, ...] | None:
-        """The d of the quartic interpolant, as floats."""
-        return None if self.b_dense is None else tuple(float(x) for x in self.b_dense)
+    def dense_row(self) -> Row | None:
+        """The d of the quartic interpolant."""
+        return None if self.b_dense is None else Row(self.b_dense)
 
 
 def _check_sum(name: str, label: str, row: tuple[Coefficient, ...], total: Coefficient) -> None:

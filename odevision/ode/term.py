@@ -1,6 +1,5 @@
 """ODETerm: the vector field f(t, y, args) as the solver calls it: checked and counted."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -8,25 +7,32 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from odevision.ode.clock import Clock
 from odevision.ode.solution import Stats
-from odevision.types import State, VectorField
+from odevision.types import Scalar, State, VectorField
 
 
-@dataclasses.dataclass(frozen=True)
 class ODETerm:
     """The right-hand side of dy/dt = f(t, y, args).
 
     Args:
-        vector_field: called as f(t, y), plus the arguments; t is a zero-dimensional tensor.
+        vector_field: called as f(t, y); t is a zero-dimensional tensor on y's device.
         stats: where evaluations are counted, never on the user's module.
         phase: which of the two counters an evaluation goes to.
+        clock: where gradients to t0 or t1 are asked for.
     """
 
-    vector_field: VectorField
-    stats: Stats
-    phase: Literal["forward", "backward"] = "forward"
+    def __init__(
+        self,
+        vector_field: VectorField,
+        stats: Stats,
+        phase: Literal["forward", "backward"] = "forward",
+        clock: Clock | None = None,
+    ) -> None:
+        """Nothing is evaluated yet."""
+        self.vector_field, self.stats, self.phase, self.clock = vector_field, stats, phase, clock
 
-    def __call__(self, t: float, y: State) -> State:
+    def __call__(self, t: float | Scalar, y: State) -> State:
         """Evaluate f at time t and state y.
 
         Raises:
@@ -36,26 +42,37 @@ class ODETerm:
             self.stats.nfe_forward += 1
         else:
             self.stats.nfe_backward += 1
-        # full() and not tensor(): no copy from the host, so no wait on a GPU.
-        t_tensor = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
-        k = self.vector_field(t_tensor, y)
-        if not isinstance(k, Tensor) or k.shape != y.shape:
+        if self.clock is not None:
+            return check(self.vector_field(self.clock.time(t, y), y), y) * self.clock.rate(y)
+        if not isinstance(t, Tensor):
+            # full() and not tensor(): no copy from the host, so no wait on a GPU.
+            t = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
+        return check(self.vector_field(t, y), y)
+
+
+def check(k: object, y: State) -> State:
+    """What f returned, if it is a slope of y.
+
+    Raises:
+        ValueError: it is not a tensor of y's shape and dtype.
+    """
+    if not isinstance(k, Tensor) or k.shape != y.shape:
+        raise ValueError(
+            f"`vector_field` must return dy/dt, a tensor of the state's shape "
+            f"{tuple(y.shape)}, got {_describe(k)}. Try to keep the number of channels and the "
+            "resolution inside f, and change them between solves."
+        )
+    if k.dtype != y.dtype:
+        if not torch.is_autocast_enabled(y.device.type):
             raise ValueError(
-                f"`vector_field` must return dy/dt, a tensor of the state's shape "
-                f"{tuple(y.shape)}, got {_describe(k)}. Try to keep the number of channels and the "
-                "resolution inside f, and change them between solves."
+                f"`vector_field` must return the state's dtype {y.dtype}, got {k.dtype}. Try "
+                f"to convert the module with .to({y.dtype}), or y0 to {k.dtype}."
             )
-        if k.dtype != y.dtype:
-            if not torch.is_autocast_enabled(y.device.type):
-                raise ValueError(
-                    f"`vector_field` must return the state's dtype {y.dtype}, got {k.dtype}. Try "
-                    f"to convert the module with .to({y.dtype}), or y0 to {k.dtype}."
-                )
-            k = k.to(y.dtype)
-        return k
+        k = k.to(y.dtype)
+    return k
 
 
-def bind_args(vector_field: VectorField, args: Any) -> Callable[[Tensor, Tensor], Tensor]:
+def bind_args(vector_field: VectorField, args: Any) -> Callable[..., Any]:
     """Fix the arguments of f, so that the solver can call it as f(t, y).
 
     A tuple is spread, f(t, y, *args), as SciPy does; anything else, and a tuple given to an f whose

@@ -1,0 +1,198 @@
+"""Events: where a function of the solution crosses zero, found inside the accepted steps."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from odevision.ode.interpolation import Interpolant
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A root of g(t, y(t)), looked for between the ends of every accepted step.
+
+    Two crossings within one step cancel out and are missed: bound the step by `dt_max` then.
+
+    Args:
+        function: g, called as g(t, y) with t of shape () and y nested like y0; it returns one
+            number, or under batch="independent", where t has shape (batch, 1, ..., 1), one number a
+            sample, shape (batch,). A module's parameters, and whatever else g closes over, receive
+            gradients through the event's time and state.
+        terminal: end the solve there.
+        direction: +1 counts crossings from below zero to above, as the solve goes, -1 those from
+            above to below, 0 both.
+        tolerance: of the root's time, in ODE time; 0 finds it to rounding.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    function: Callable[..., Tensor]
+    terminal: bool = True
+    direction: int = 0
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be looked for."""
+        if not callable(self.function):
+            raise ValueError(
+                f"`function` must be callable as g(t, y), got {type(self.function).__name__}."
+            )
+        if self.direction not in (-1, 0, 1):
+            raise ValueError(f"`direction` must be -1, 0 or 1, got {self.direction!r}.")
+        if not self.tolerance >= 0:
+            raise ValueError(f"`tolerance` must be at least 0, got {self.tolerance!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """A root inside a step: which event it belongs to, and its time."""
+
+    event: int
+    t: float
+
+
+class EventWatch:
+    """Looks for the roots of several events, step by step, in a solve of one common clock.
+
+    Args:
+        events: what to look for.
+        evaluate: calls an event's function at a time on the host and a packed state.
+    """
+
+    def __init__(
+        self, events: Sequence[Event], evaluate: Callable[[Event, float, Tensor], Tensor]
+    ) -> None:
+        """Nothing is evaluated yet."""
+        self.events, self._evaluate = tuple(events), evaluate
+        self._signs = [0] * len(self.events)
+
+    def start(self, t: float, y: Tensor) -> None:
+        """Note the signs at the start; a zero there is no crossing."""
+        self._signs = [_sign(v) for v in self._values(t, y)]
+
+    def crossings(self, t: float, y1: Tensor, inside: Callable[[], Interpolant]) -> list[Crossing]:
+        """Roots in a step that ends at (t, y1), in order, up to the first terminal one.
+
+        Args:
+            t: end of the step.
+            y1: state there.
+            inside: makes the step's interpolant; called only where a sign changed.
+        """
+        found = []
+        before, self._signs = self._signs, [_sign(v) for v in self._values(t, y1)]
+        for i, (event, old, new) in enumerate(zip(self.events, before, self._signs, strict=True)):
+            if new == 0 and old != 0:
+                new = -old  # ends on the root itself
+                self._signs[i] = new
+            elif old == 0 or old == new:
+                continue
+            if event.direction in (0, new):
+                found.append(Crossing(i, self._root(event, inside(), old)))
+        if not found:
+            return found
+        step = inside()
+        found.sort(key=lambda crossing: abs(crossing.t - step.t0))
+        for count, crossing in enumerate(found, 1):
+            if self.events[crossing.event].terminal:
+                return found[:count]
+        return found
+
+    def ends(self, crossings: Sequence[Crossing]) -> bool:
+        """Whether the last of these ends the solve."""
+        return bool(crossings) and self.events[crossings[-1].event].terminal
+
+    def _values(self, t: float, y: Tensor) -> list[float]:
+        with torch.no_grad():
+            values = [self._evaluate(event, t, y) for event in self.events]
+        # One host read a step for all events.
+        return torch.stack([v.double() for v in values]).tolist()
+
+    def _root(self, event: Event, step: Interpolant, old: int) -> float:
+        """Bisection and secant in turn: the bracket at least halves every second evaluation."""
+        precision = torch.finfo(step.y0.dtype).eps * max(abs(step.t0), abs(step.t1))
+        tolerance = max(event.tolerance, precision)
+        a, b = step.t0, step.t1
+        with torch.no_grad():
+            at = lambda t: float(self._evaluate(event, t, step(t)))
+            g_a, g_b = at(a), at(b)
+            for i in range(200):
+                if abs(b - a) <= tolerance or g_b == 0:
+                    break
+                t = 0.5 * (a + b)
+                if i % 2 == 0 and g_a != g_b and math.isfinite(g_a - g_b):
+                    secant = b - g_b * (b - a) / (g_b - g_a)
+                    # A little past the estimate, so that the bracket closes from both sides.
+                    past = 0.5 * tolerance if abs(secant - a) < abs(b - secant) else -0.5 * tolerance
+                    secant += math.copysign(1.0, b - a) * past
+                    t = secant if min(a, b) < secant < max(a, b) else t
+                g_t = at(t)
+                if _sign(g_t) == old:
+                    a, g_a = t, g_t
+                else:
+                    b, g_b = t, g_t
+        return b
+
+
+def attach_root_gradient(
+    g: Callable[[Tensor, Tensor], Tensor],
+    f: Callable[[Tensor, Tensor], Tensor],
+    t: Tensor,
+    y: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The time and state of a root, with the gradients that its motion adds.
+
+    Where y(t) or g's parameters move, the root moves by -dg / (dg/dt + dg/dy f), and the state there
+    by f times that (implicit function theorem). First derivatives only.
+
+    Args:
+        g: the event's function.
+        f: the vector field.
+        t: the root's time, shape () or (batch,) for independent samples.
+        y: the packed state there, differentiable at fixed time.
+    """
+    lead = t.ndim  # 1 for independent samples: each has its own time
+    column = t.reshape(*t.shape, *[1] * (y.ndim - lead)) if lead else t
+    with torch.no_grad():
+        slope = f(column, y)
+    with torch.enable_grad():
+        t_cut, y_cut = column.detach().requires_grad_(), y.detach().requires_grad_()
+        value = g(t_cut, y_cut)
+        if not value.requires_grad:
+            return t, y
+        parts = torch.autograd.grad(value.sum(), (t_cut, y_cut), allow_unused=True)
+    rate = torch.zeros_like(t) if parts[0] is None else parts[0].reshape(t.shape)
+    if parts[1] is not None:
+        motion = (parts[1].conj() * slope).real
+        rate = rate + (motion.flatten(lead).sum(-1) if lead < motion.ndim else motion)
+    shift = -g(column, y).reshape(t.shape).to(t.dtype) / rate
+    if not shift.requires_grad:
+        return t, y
+    shift = _FirstOrder.apply(shift - shift.detach())
+    return t + shift, y + slope * shift.reshape(column.shape)
+
+
+class _FirstOrder(torch.autograd.Function):
+    """The identity, whose gradient refuses to be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "`event` must not be part of a gradient that is differentiated again "
+                "(create_graph=True): the motion of a root is known to first order only. Try "
+                "finite differences of the first gradient."
+            )
+        return gradient
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)

@@ -1,0 +1,95 @@
+"""Route: where steps have to end - at t1, on a grid, on kinks and jumps of f, on saved times."""
+
+import math
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from odevision.ode.controller import Controller, Proposal
+
+
+class Route:
+    """The way from t0 to t1 as the loop walks it.
+
+    Args:
+        controller: its grid, step points and jump points are honored.
+        t0: start time.
+        t1: end time.
+        save_times: times to save, in the order of integration.
+        land_on_saves: also end a step at each of them.
+        dtype: real dtype of the times that f receives.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        t0: float,
+        t1: float,
+        save_times: Sequence[float],
+        *,
+        land_on_saves: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        """Sort the points along the way."""
+        self.t1, self._sign = t1, math.copysign(1.0, t1 - t0)
+        self._saves, self._next_save, self._dtype = save_times, 0, dtype
+        self._jumps = frozenset(controller.jump_points)
+        points = {*controller.step_points, *self._jumps}
+        if land_on_saves:
+            points.update(save_times)
+        ahead = {t for t in points if self._sign * (t - t0) > 0 and self._sign * (t1 - t) > 0}
+        if not controller.adaptive:
+            ahead.update(controller.grid(t0, t1))
+        self._targets = sorted(ahead | {t1}, key=lambda t: self._sign * t)
+        self._reached = 0
+        # Shortest step that still moves the clock: a few units in the last place of its times.
+        self._tick = 4 * sys.float_info.epsilon * max(abs(t0), abs(t1))
+
+    def next(self, t: float, dt: float) -> float:
+        """End of the step from t; the next target where it is at most 1 % farther than dt."""
+        while self._sign * (self._targets[self._reached] - t) <= 0:
+            self._reached += 1
+        target = self._targets[self._reached]
+        length = max(abs(dt), self.shortest(t))
+        if abs(target - t) <= 1.01 * length:
+            return target
+        return t + self._sign * length
+
+    def shortest(self, t: float) -> float:
+        """No step from t may be shorter."""
+        return min(self._tick, abs(self.t1 - t))
+
+    def take_saves(self, t: float) -> tuple[float, ...]:
+        """The times to save up to t, each once."""
+        first = self._next_save
+        while self._next_save < len(self._saves) and (
+            self._sign * (t - self._saves[self._next_save]) >= 0
+        ):
+            self._next_save += 1
+        return tuple(self._saves[first : self._next_save])
+
+    def resume(self, planned: float, taken: float, proposal: Proposal) -> float:
+        """Next step size: one that was shortened only to land says little about what is possible."""
+        if abs(taken) < 0.99 * abs(planned):
+            return math.copysign(max(abs(planned), abs(proposal.dt)), proposal.dt)
+        return proposal.dt
+
+    def is_jump(self, t: float) -> bool:
+        """Whether f jumps at t."""
+        return t in self._jumps
+
+    def before(self, t: float) -> float:
+        """The time at which f is evaluated at the end of a step that ends at t."""
+        return self._beside(t, -self._sign) if t in self._jumps else t
+
+    def after(self, t: float) -> float:
+        """The time at which f is evaluated at the start of a step that starts at t."""
+        return self._beside(t, self._sign) if t in self._jumps else t
+
+    def _beside(self, t: float, sign: float) -> float:
+        """The next time in the precision that f receives."""
+        if self._dtype == torch.float64:
+            return math.nextafter(t, sign * math.inf)
+        ulp = torch.finfo(self._dtype).eps * max(abs(t), torch.finfo(self._dtype).tiny)
+        return t + sign * ulp

@@ -1,0 +1,9 @@
+"""SOLVERS: every solver by the word users type, simplest first."""
+
+from odevision.ode.methods import METHODS
+from odevision.ode.runge_kutta import ExplicitRungeKutta
+from odevision.ode.solver import AbstractSolver
+
+SOLVERS: dict[str, AbstractSolver] = {
+    name: ExplicitRungeKutta(tableau) for name, tableau in METHODS.items()
+}

@@ -1,0 +1,196 @@
+"""Read the arguments of odesolve: what they mean, or a clear error."""
+
+import difflib
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from odevision.gradient import GRADIENTS
+from odevision.ode.controller import ConstantController, Controller, PIDController
+from odevision.ode.event import Event
+from odevision.ode.solver import AbstractSolver
+from odevision.ode.solvers import SOLVERS
+from odevision.types import Number, State, VectorField
+
+Gradient = Literal["direct", "checkpointed"]
+DEFAULT_RTOL, DEFAULT_ATOL = 1e-3, 1e-4
+
+
+def list_solvers() -> list[str]:
+    """Names that `solver` takes, simplest first."""
+    return list(SOLVERS)
+
+
+def resolve_solver(solver: str | AbstractSolver) -> AbstractSolver:
+    """The solver object of a name; an object passes through.
+
+    Raises:
+        ValueError: there is no solver of that name.
+    """
+    if isinstance(solver, AbstractSolver):
+        return solver
+    if solver not in SOLVERS:
+        raise ValueError(unknown_name("solver", solver, SOLVERS))
+    return SOLVERS[solver]
+
+
+def unknown_name(what: str, given: object, known: Sequence[str] | dict[str, Any]) -> str:
+    """Error text for a name that does not exist: the closest one, then all of them."""
+    close = difflib.get_close_matches(str(given).lower(), list(known), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"`{what}` must be one of {', '.join(known)}, got {given!r}.{hint}"
+
+
+def refuse_changing_layers(vector_field: VectorField) -> None:
+    """A layer that answers differently each time would make f another function at every stage.
+
+    Raises:
+        ValueError: f is or holds a BatchNorm layer or a dropout layer in training mode.
+    """
+    if not isinstance(vector_field, nn.Module):
+        return
+    for name, module in vector_field.named_modules():
+        batch_norm = isinstance(module, _BatchNorm) and (
+            module.training or not module.track_running_stats
+        )
+        dropout = isinstance(module, _DropoutNd) and module.training and module.p > 0
+        if batch_norm or dropout:
+            remedy = "GroupNorm or LayerNorm" if batch_norm else "weight decay, or dropout after it"
+            raise ValueError(
+                f"`vector_field` must not hold {type(module).__name__} in training mode (at "
+                f"{name!r}): f would change between the evaluations of one solve. Try {remedy}."
+            )
+
+
+def check_state(y0: State) -> State:
+    """The state, if it can be advanced.
+
+    Raises:
+        ValueError: it is not floating point or complex, or empty.
+    """
+    if not (y0.is_floating_point() or y0.is_complex()):
+        raise ValueError(f"`y0` must be floating point or complex, got {y0.dtype}. Try y0.float().")
+    if y0.numel() == 0:
+        raise ValueError(f"`y0` must hold at least one entry, got shape {tuple(y0.shape)}.")
+    return y0
+
+
+def read_time(name: str, value: Number | Tensor) -> float:
+    """One time as a number.
+
+    Raises:
+        ValueError: it is not one finite number.
+    """
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(
+            f"`{name}` must be one number, got shape {tuple(value.shape)}. Try "
+            "batch='independent' where each sample has its own."
+        )
+    time = float(value)
+    if not math.isfinite(time):
+        raise ValueError(f"`{name}` must be finite, got {time}.")
+    return time
+
+
+def needs_gradient(value: object) -> bool:
+    """Whether a time is a tensor that gradients may be asked of."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.requires_grad or (
+        torch._C._functorch.maybe_current_level() is not None
+        and torch._C._functorch.is_functorch_wrapped_tensor(value)
+    )
+
+
+def read_controller(
+    solver: AbstractSolver,
+    controller: Controller | None,
+    num_steps: int | None,
+    rtol: Number | Tensor,
+    atol: Number | Tensor,
+    max_steps: int,
+) -> Controller:
+    """The controller that these settings mean.
+
+    Raises:
+        ValueError: the settings contradict one another, or do not suit the solver.
+    """
+    if not isinstance(max_steps, int) or max_steps < 1:
+        raise ValueError(f"`max_steps` must be a whole number of at least 1, got {max_steps!r}.")
+    if controller is None:
+        if num_steps is not None:
+            controller = ConstantController(num_steps=num_steps)
+        else:
+            controller = PIDController(rtol=rtol, atol=atol)
+    elif not isinstance(controller, Controller):
+        raise ValueError(
+            f"`controller` must be a step size controller, got {controller!r}. Try PIDController()."
+        )
+    elif num_steps is not None or rtol is not DEFAULT_RTOL or atol is not DEFAULT_ATOL:
+        raise ValueError(
+            "`num_steps`, `rtol` and `atol` must be left out where a `controller` is given, got "
+            f"{num_steps}, {rtol} and {atol}. Try to set them on the controller."
+        )
+    if isinstance(controller, ConstantController) and controller.num_steps > max_steps:
+        raise ValueError(
+            f"`num_steps` must be at most max_steps = {max_steps}, got {controller.num_steps}. "
+            "Try a larger `max_steps`."
+        )
+    if controller.adaptive and not solver.adaptive:
+        raise ValueError(
+            f"`num_steps` must be given with solver {solver.name!r}: it has no error estimate to "
+            "adapt the steps by. Try num_steps=4, or solver='tsit5'."
+        )
+    return controller
+
+
+def read_save_times(
+    save_at: Sequence[Number] | Tensor | None, t0: float, t1: float
+) -> tuple[float, ...]:
+    """The times to save, in the order of integration; none where none are asked for.
+
+    Raises:
+        ValueError: one lies outside [t0, t1], or they are not ordered.
+    """
+    if save_at is None:
+        return ()
+    precision = sys.float_info.epsilon
+    if isinstance(save_at, Tensor):
+        if save_at.is_floating_point():
+            precision = torch.finfo(save_at.dtype).eps
+        save_at = save_at.flatten().tolist()
+    # A rounded t0 or t1, as in a float32 linspace, is still meant as t0 or t1.
+    slack = 2 * precision * max(abs(t0), abs(t1))
+    times = tuple(
+        next((e for e in (t0, t1) if abs(t - e) <= slack), t) for t in map(float, save_at)
+    )
+    low, high = min(t0, t1), max(t0, t1)
+    if not times or not all(low <= t <= high for t in times):
+        raise ValueError(
+            f"`save_at` must hold times between t0 = {t0} and t1 = {t1}, got {list(times)}."
+        )
+    if list(times) != sorted(times, reverse=t1 < t0):
+        raise ValueError(f"`save_at` must be ordered from t0 to t1, got {list(times)}.")
+    return times
+
+
+def read_events(event: Event | Sequence[Event] | None) -> tuple[Event, ...]:
+    """The events as a tuple.
+
+    Raises:
+        ValueError: something else than events was given.
+    """
+    events = () if event is None else (event,) if isinstance(event, Event) else tuple(event)
+    for one in events:
+        if not isinstance(one, Event):
+            raise ValueError(
+                f"`event` must be an Event, or several, got {type(one).__name__}. Try "
+                "odevision.Event(function)."
+            )
+    return events

@@ -1,0 +1,172 @@
+"""odesolve: join term, solver, controller and gradient, and solve."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from odevision.gradient import GRADIENTS
+from odevision.gradient.problem import Problem
+from odevision.ode.controller import Controller
+from odevision.ode.event import Event, EventWatch
+from odevision.ode.loop import Observer, Trajectory, Wanted
+from odevision.ode.solution import Solution, Stats
+from odevision.ode.solver import AbstractSolver
+from odevision.ode.state import StateLayout
+from odevision.solve.answer import answer
+from odevision.solve.checks import (
+    DEFAULT_ATOL,
+    DEFAULT_RTOL,
+    Gradient,
+    check_state,
+    needs_gradient,
+    read_controller,
+    read_events,
+    read_save_times,
+    read_time,
+    refuse_changing_layers,
+    resolve_solver,
+    unknown_name,
+)
+from odevision.types import Number, VectorField
+
+DEFAULT_MAX_STEPS = 10_000
+
+
+def odesolve(
+    vector_field: VectorField,
+    y0: Any,
+    t0: Number | Tensor,
+    t1: Number | Tensor,
+    *,
+    args: Any = (),
+    solver: str | AbstractSolver = "tsit5",
+    num_steps: int | None = None,
+    rtol: Number | Tensor = DEFAULT_RTOL,
+    atol: Number | Tensor = DEFAULT_ATOL,
+    gradient: Gradient = "checkpointed",
+    save_at: Sequence[Number] | Tensor | Literal["steps"] | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    controller: Controller | None = None,
+    batch: Literal["joint", "independent"] = "joint",
+    dense: bool = False,
+    event: Event | Sequence[Event] | None = None,
+    throw: bool = True,
+    observer: Observer | None = None,
+) -> Solution:
+    """Solve dy/dt = f(t, y) from y(t0) = y0 to t1.
+
+    Args:
+        vector_field: f, called as f(t, y), or f(t, y, *args) where args are given; t is a
+            zero-dimensional tensor on y's device. It returns dy/dt, shaped and nested like y. It is
+            never evaluated outside [t0, t1].
+        y0: state at t0: a floating point or complex tensor of any shape, or a tuple, list or dict
+            of such tensors, nested or not. Where all of them share dimension 0 and one has two or
+            more dimensions, dimension 0 counts the samples.
+        t0: start time. Gradients reach it, and t1 and save_at, where they are tensors.
+        t1: end time; before t0 to integrate backward in time.
+        args: arguments for f. A tuple is spread; anything else, or a tuple where f's third and last
+            parameter is called `args`, is handed over whole.
+        solver: a name that `list_solvers()` gives, or a solver object. The default, tsit5, needs
+            the fewest evaluations at common tolerances.
+        num_steps: take this many equal steps, without a look at their error: a state that became
+            NaN is returned as it is. None adapts the steps to the tolerance, which needs a solver
+            with an error estimate.
+        rtol: relative tolerance of a step's error, for adaptive steps; a number, or a tensor that
+            broadcasts against y.
+        atol: absolute tolerance of a step's error, in units of y, for adaptive steps; likewise.
+        gradient: `checkpointed` keeps one state a step and recomputes each step on the way back;
+            `direct` keeps every step's graph. Both are exact, the first needs far less memory; the
+            second can be differentiated again.
+        save_at: times to save, ordered from t0 to t1; "steps" saves t0 and the end of each accepted
+            step, None the end only. Times are read off the method's interpolant and don't change
+            the steps, except under methods without an accurate one, which land on them. Under
+            batch="independent" also of shape (batch, times).
+        max_steps: most attempted steps before the solve gives up.
+        controller: a step size controller in place of num_steps, rtol and atol.
+        batch: "joint" takes one step for all samples, as long as the worst allows. "independent"
+            gives each its own clock, steps and end, where t0 and t1 may have shape (batch,): f then
+            receives t of shape (rows, 1, ..., 1) and only the rows that still run.
+        dense: keep the interpolants: `solution.interpolant(t)` is the state at any time.
+        event: roots to look for on the way; see `Event`.
+        throw: raise SolveError where t1 cannot be reached; False returns what was reached, with
+            `solution.result` and `solution.error`.
+        observer: called as observer(what, t0, y0, dt) before each step (what = "attempt") and after
+            it ("accept" or "reject"). Not under batch="independent".
+
+    Returns:
+        Solution with ts (times,), ys (times, *y0.shape), y1 and stats.
+
+    Raises:
+        ValueError: an argument is out of its range; the message says what to try.
+        SolveError: t1 could not be reached; names t, dt, the sample, the cause and a remedy.
+    """
+    refuse_changing_layers(vector_field)
+    layout = None if isinstance(y0, Tensor) else StateLayout.of(y0)
+    packed = check_state(y0 if layout is None else layout.pack(y0))
+    method = resolve_solver(solver)
+    control = read_controller(method, controller, num_steps, rtol, atol, max_steps)
+    events = read_events(event)
+    if gradient not in GRADIENTS:
+        raise ValueError(unknown_name("gradient", gradient, GRADIENTS))
+    if batch == "independent":
+        raise NotImplementedError
+    if batch != "joint":
+        raise ValueError(unknown_name("batch", batch, ("joint", "independent")))
+    start, end = read_time("t0", t0), read_time("t1", t1)
+    save_steps = isinstance(save_at, str)
+    if save_steps and save_at != "steps":
+        raise ValueError(f"`save_at` must hold times, or be 'steps', got {save_at!r}.")
+    times = (start,) if save_steps else read_save_times(save_at, start, end)
+    problem = Problem(
+        vector_field=vector_field,
+        args=args,
+        ends=(t0 if needs_gradient(t0) else None, t1 if needs_gradient(t1) else None),
+        layout=layout,
+        stats=Stats(),
+        solver=method,
+        controller=control,
+        y0=packed,
+        t0=start,
+        t1=end,
+        wanted=Wanted(
+            save_times=tuple(t for t in times if t != start),
+            save_steps=save_steps,
+            dense=dense,
+            watch=_watch(events, layout),
+            observer=_observer(observer, layout),
+        ),
+        max_steps=max_steps,
+    )
+    if start == end:
+        path = Trajectory(start, packed)
+    else:
+        path = GRADIENTS[gradient](problem)
+    if path.error is not None and throw:
+        raise path.error
+    return answer(problem, path, times, save_at, events)
+
+
+def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch | None:
+    if not events:
+        return None
+
+    def evaluate(event: Event, t: float, y: Tensor) -> Tensor:
+        time = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
+        value = event.function(time, y if layout is None else layout.unpack(y))
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"`event` must return one number for all samples, got {shape}. Try .min() over "
+                "them, or batch='independent', where each sample has its own events."
+            )
+        return value.reshape(())
+
+    return EventWatch(events, evaluate)
+
+
+def _observer(observer: Observer | None, layout: StateLayout | None) -> Observer | None:
+    if observer is None or layout is None:
+        return observer
+    return lambda what, t0, y0, dt: observer(what, t0, layout.unpack(y0), dt)
