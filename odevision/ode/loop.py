@@ -173,13 +173,13 @@ def integrate(
         t_next = route.next(t, proposal.dt)
         if observer is not None:
             observer("attempt", t, y, t_next - t)
-        saves = route.take_saves(t_next) if not controller.adaptive else ()
-        fresh = not path.steps or route.is_jump(t)
-        attempt = AcceptedStep(
-            route.after(t), route.before(t_next), saves, dense=wanted.dense, fresh=fresh
-        )
-        all_stages = controller.adaptive or attempt.interpolates or watch is not None
-        step = solver.step(term, attempt.t0, attempt.t1, y, f0, memory, all_stages=all_stages)
+        fresh, saves = not path.steps or route.is_jump(t), ()
+        all_stages = controller.adaptive or wanted.dense or watch is not None
+        if not controller.adaptive:
+            saves = route.take_saves(t_next)
+            all_stages = all_stages or any(time != t_next for time in saves)
+        start, end = route.after(t), route.before(t_next)
+        step = solver.step(term, start, end, y, f0, memory, all_stages=all_stages)
         stats.num_steps += 1
         planned, proposal = proposal.dt, _judge(solver, controller, step, proposal)
         if observer is not None:
@@ -194,9 +194,10 @@ def integrate(
         stats.num_accepted_steps += 1
         ends = Ends(term, solver, step)
         if controller.adaptive:
-            attempt = dataclasses.replace(attempt, save_times=route.take_saves(t_next))
+            saves = route.take_saves(t_next)
         if wanted.save_steps:
-            attempt = dataclasses.replace(attempt, save_times=(attempt.t1,))
+            saves = (end,)
+        attempt = AcceptedStep(start, end, saves, dense=wanted.dense, fresh=fresh)
         if watch is not None:
             attempt = _find_crossings(attempt, watch, ends)
         if on_accept is not None:
@@ -204,8 +205,12 @@ def integrate(
         path.steps.append(attempt)
         path.outputs.extend(step_outputs(attempt, ends))
         path.t, path.y1, memory, f0 = t_next, step.y1, step.memory, ends.f1
-        proposal = dataclasses.replace(proposal, dt=route.resume(planned, t_next - t, proposal))
-        stats.dt_first, stats.dt_last = stats.dt_first or abs(t_next - t), abs(proposal.dt)
+        dt = route.resume(planned, t_next - t, proposal.dt)
+        if dt != proposal.dt:
+            proposal = dataclasses.replace(proposal, dt=dt)
+        taken = abs(t_next - t)
+        stats.dt_first = stats.dt_first or taken
+        stats.dt_last = abs(proposal.dt) if controller.adaptive else taken
         if watch is not None and watch.ends(attempt.crossings):
             path.t = attempt.crossings[-1].t
             break

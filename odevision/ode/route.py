@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from odevision.ode.controller import Controller, Proposal
+from odevision.ode.controller import Controller
 
 
 class Route:
@@ -69,11 +69,11 @@ class Route:
             self._next_save += 1
         return tuple(self._saves[first : self._next_save])
 
-    def resume(self, planned: float, taken: float, proposal: Proposal) -> float:
+    def resume(self, planned: float, taken: float, proposed: float) -> float:
         """Next step size: one that was shortened only to land says little about what is possible."""
         if abs(taken) < 0.99 * abs(planned):
-            return math.copysign(max(abs(planned), abs(proposal.dt)), proposal.dt)
-        return proposal.dt
+            return math.copysign(max(abs(planned), abs(proposed)), proposed)
+        return proposed
 
     def is_jump(self, t: float) -> bool:
         """Whether f jumps at t."""

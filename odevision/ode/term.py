@@ -47,7 +47,10 @@ class ODETerm:
         if not isinstance(t, Tensor):
             # full() and not tensor(): no copy from the host, so no wait on a GPU.
             t = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
-        return check(self.vector_field(t, y), y)
+        k = self.vector_field(t, y)
+        if isinstance(k, Tensor) and k.shape == y.shape and k.dtype == y.dtype:
+            return k
+        return check(k, y)
 
 
 def check(k: object, y: State) -> State:
