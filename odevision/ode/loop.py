@@ -26,6 +26,7 @@ class Wanted:
 
     Attributes:
         save_times: times to save, in the order of integration, t0 excluded.
+        save_slack: their rounding, in ODE time.
         save_steps: save the end of every accepted step.
         dense: keep every step's interpolant.
         watch: looks for events.
@@ -33,6 +34,7 @@ class Wanted:
     """
 
     save_times: tuple[float, ...] = ()
+    save_slack: float = 0.0
     save_steps: bool = False
     dense: bool = False
     watch: EventWatch | None = None
@@ -234,8 +236,9 @@ def _route(
         t0,
         t1,
         wanted.save_times,
+        save_slack=wanted.save_slack,
         land_on_saves=solver.lands_on_saves,
-        dtype=y0.dtype.to_real(),
+        dtype=y0.real.dtype,
     )
 
 

@@ -17,6 +17,8 @@ class Route:
         t0: start time.
         t1: end time.
         save_times: times to save, in the order of integration.
+        save_slack: a time to save that lies this close to a grid point or kink is meant as it: it
+            was rounded, as in a float32 linspace.
         land_on_saves: also end a step at each of them.
         dtype: real dtype of the times that f receives.
     """
@@ -28,23 +30,40 @@ class Route:
         t1: float,
         save_times: Sequence[float],
         *,
+        save_slack: float,
         land_on_saves: bool,
         dtype: torch.dtype,
     ) -> None:
         """Sort the points along the way."""
-        self.t1, self._sign = t1, math.copysign(1.0, t1 - t0)
-        self._saves, self._next_save, self._dtype = save_times, 0, dtype
+        self.t1, self._sign, self._dtype = t1, math.copysign(1.0, t1 - t0), dtype
         self._jumps = frozenset(controller.jump_points)
-        points = {*controller.step_points, *self._jumps}
-        if land_on_saves:
-            points.update(save_times)
-        ahead = {t for t in points if self._sign * (t - t0) > 0 and self._sign * (t1 - t) > 0}
+        ahead = {t for t in (*controller.step_points, *self._jumps) if self._between(t0, t, t1)}
         if not controller.adaptive:
             ahead.update(controller.grid(t0, t1))
-        self._targets = sorted(ahead | {t1}, key=lambda t: self._sign * t)
+        targets = sorted(ahead | {t1}, key=self._along)
+        self._saves, self._next_save = self._snap(save_times, targets, save_slack), 0
+        if land_on_saves:
+            targets = sorted({*targets, *self._saves}, key=self._along)
+        self._targets = targets
         self._reached = 0
         # Shortest step that still moves the clock: a few units in the last place of its times.
         self._tick = 4 * sys.float_info.epsilon * max(abs(t0), abs(t1))
+
+    def _along(self, t: float) -> float:
+        return self._sign * t
+
+    def _between(self, a: float, t: float, b: float) -> bool:
+        return self._along(a) < self._along(t) < self._along(b)
+
+    def _snap(
+        self, times: Sequence[float], targets: Sequence[float], slack: float
+    ) -> list[float]:
+        i, snapped = 0, []
+        for t in times:  # both are ordered: one walk finds all neighbors
+            while i + 1 < len(targets) and abs(targets[i + 1] - t) < abs(targets[i] - t):
+                i += 1
+            snapped.append(targets[i] if abs(targets[i] - t) <= slack else t)
+        return snapped
 
     def next(self, t: float, dt: float) -> float:
         """End of the step from t; the next target where it is at most 1 % farther than dt."""
@@ -93,3 +112,4 @@ class Route:
             return math.nextafter(t, sign * math.inf)
         ulp = torch.finfo(self._dtype).eps * max(abs(t), torch.finfo(self._dtype).tiny)
         return t + sign * ulp
+

@@ -49,7 +49,7 @@ def answer(
     ts = [t for t, _ in saved] if saved else [path.t]
     unpack = lambda y, lead=0: y if problem.layout is None else problem.layout.unpack(y, lead)
     return Solution(
-        ts=torch.tensor(ts, dtype=problem.y0.dtype.to_real(), device=problem.y0.device),
+        ts=torch.tensor(ts, dtype=problem.y0.real.dtype, device=problem.y0.device),
         ys=unpack(torch.stack(ys), 1),
         y1=unpack(y1),
         stats=problem.stats,
@@ -85,7 +85,7 @@ def _time(problem: Problem, t: float) -> Scalar:
     term = problem.term()
     if term.clock is not None:
         return term.clock.time(t, problem.y0)
-    return torch.full((), t, dtype=problem.y0.dtype.to_real(), device=problem.y0.device)
+    return torch.full((), t, dtype=problem.y0.real.dtype, device=problem.y0.device)
 
 
 def _root(problem: Problem, event: Event, t: float, y: State) -> tuple[Scalar, State]:

@@ -3,8 +3,8 @@
 import difflib
 import math
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def refuse_changing_layers(vector_field: VectorField) -> None:
             )
 
 
-def check_state(y0: State) -> State:
+def check_state(y0: Tensor) -> State:
     """The state, if it can be advanced.
 
     Raises:
@@ -87,12 +87,14 @@ def read_time(name: str, value: Number | Tensor) -> float:
     Raises:
         ValueError: it is not one finite number.
     """
+    if not isinstance(value, Tensor | SupportsFloat):
+        raise ValueError(f"`{name}` must be a number, got {value!r}.")
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(
             f"`{name}` must be one number, got shape {tuple(value.shape)}. Try "
             "batch='independent' where each sample has its own."
         )
-    time = float(value)
+    time = float(value.detach() if isinstance(value, Tensor) else value)
     if not math.isfinite(time):
         raise ValueError(f"`{name}` must be finite, got {time}.")
     return time
@@ -160,13 +162,11 @@ def read_save_times(
     """
     if save_at is None:
         return ()
-    precision = sys.float_info.epsilon
+    slack = save_slack(save_at, t0, t1)
+    if not isinstance(save_at, Iterable):
+        raise ValueError(f"`save_at` must hold times, got {save_at!r}. Try [{save_at!r}].")
     if isinstance(save_at, Tensor):
-        if save_at.is_floating_point():
-            precision = torch.finfo(save_at.dtype).eps
         save_at = save_at.flatten().tolist()
-    # A rounded t0 or t1, as in a float32 linspace, is still meant as t0 or t1.
-    slack = 2 * precision * max(abs(t0), abs(t1))
     times = tuple(
         next((e for e in (t0, t1) if abs(t - e) <= slack), t) for t in map(float, save_at)
     )
@@ -180,13 +180,23 @@ def read_save_times(
     return times
 
 
+def save_slack(save_at: object, t0: float, t1: float) -> float:
+    """Rounding of the times to save: a rounded t0 or t1, as in a float32 linspace, is meant as such."""
+    precision = sys.float_info.epsilon
+    if isinstance(save_at, Tensor) and save_at.is_floating_point():
+        precision = torch.finfo(save_at.dtype).eps
+    return 2 * precision * max(abs(t0), abs(t1))
+
+
 def read_events(event: Event | Sequence[Event] | None) -> tuple[Event, ...]:
     """The events as a tuple.
 
     Raises:
         ValueError: something else than events was given.
     """
-    events = () if event is None else (event,) if isinstance(event, Event) else tuple(event)
+    if event is None:
+        return ()
+    events = tuple(event) if isinstance(event, list | tuple) else (event,)
     for one in events:
         if not isinstance(one, Event):
             raise ValueError(

@@ -27,6 +27,7 @@ from odevision.solve.checks import (
     read_time,
     refuse_changing_layers,
     resolve_solver,
+    save_slack,
     unknown_name,
 )
 from odevision.types import Number, VectorField
@@ -132,6 +133,7 @@ def odesolve(
         t1=end,
         wanted=Wanted(
             save_times=tuple(t for t in times if t != start),
+            save_slack=save_slack(save_at, start, end),
             save_steps=save_steps,
             dense=dense,
             watch=_watch(events, layout),
@@ -153,7 +155,7 @@ def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch 
         return None
 
     def evaluate(event: Event, t: float, y: Tensor) -> Tensor:
-        time = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
+        time = torch.full((), t, dtype=y.real.dtype, device=y.device)
         value = event.function(time, y if layout is None else layout.unpack(y))
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
