@@ -4,7 +4,7 @@ import dataclasses
 
 from torch import nn
 
-from odevision.models.solve_settings import SolverName, SolveSettings
+from odevision.models.solve_settings import SolveSettings
 from odevision.nn.head import MaxHead
 from odevision.nn.ode_block import ODEBlock
 from odevision.nn.stem import WhiteningStem
@@ -26,7 +26,7 @@ class ODENetStackedConfig(SolveSettings):
     in_channels: int = 3
     num_classes: int = 10
     widths: tuple[int, ...] = (64, 256, 256)
-    solver: SolverName = "midpoint"
+    solver: str = "midpoint"
     num_steps: int | None = 1
 
     def __post_init__(self) -> None:

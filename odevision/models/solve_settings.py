@@ -10,22 +10,20 @@ from odevision.nn.ode_block import ODEBlock
 from odevision.ode.solvers import SOLVERS
 from odevision.solve import unknown_name
 
-SolverName = Literal["euler", "midpoint", "heun", "rk4", "bosh3", "dopri5", "tsit5"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SolveSettings:
     """How the ODE blocks of a network are solved.
 
     Attributes:
-        solver: the solver; dopri5 is the paper's.
+        solver: a name that `odevision solvers` lists; dopri5 is the paper's.
         num_steps: equal steps a block; None adapts them to the tolerance.
         rtol: relative tolerance, for adaptive steps.
         atol: absolute tolerance, for adaptive steps.
         gradient: checkpointed (small memory) or direct (fewest evaluations).
     """
 
-    solver: SolverName = "dopri5"
+    solver: str = "dopri5"
     num_steps: int | None = None
     rtol: float = 1e-3
     atol: float = 1e-3
@@ -35,13 +33,13 @@ class SolveSettings:
         """Refuse what the first solve would refuse."""
         if self.num_steps is not None and self.num_steps < 1:
             raise ValueError(f"`num_steps` must be at least 1, got {self.num_steps}. Try 4.")
-        if self.num_steps is None and self.solver in ("euler", "midpoint", "rk4"):
+        if self.solver not in SOLVERS:
+            raise ValueError(unknown_name("solver", self.solver, SOLVERS))
+        if self.num_steps is None and not SOLVERS[self.solver].adaptive:
             raise ValueError(
                 f"`num_steps` must be given with solver {self.solver!r}, which has no error "
                 "estimate. Try num_steps=4."
             )
-        if self.solver not in SOLVERS:
-            raise ValueError(unknown_name("solver", self.solver, SOLVERS))
         if self.gradient not in GRADIENTS:
             raise ValueError(unknown_name("gradient", self.gradient, GRADIENTS))
         if self.rtol < 0 or self.atol < 0 or self.rtol + self.atol == 0:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils import _pytree as pytree
 
 from odevision.gradient import GRADIENTS
 from odevision.ode.controller import ConstantController, Controller, PIDController
@@ -42,8 +43,8 @@ def resolve_solver(solver: str | AbstractSolver) -> AbstractSolver:
 
 def unknown_name(what: str, given: object, known: Sequence[str] | dict[str, Any]) -> str:
     """Error text for a name that does not exist: the closest one, then all of them."""
-    close = difflib.get_close_matches(str(given).lower(), list(known), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(str(given).lower(), list(known), n=2)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return f"`{what}` must be one of {', '.join(known)}, got {given!r}.{hint}"
 
 
@@ -66,6 +67,12 @@ def refuse_changing_layers(vector_field: VectorField) -> None:
                 f"`vector_field` must not hold {type(module).__name__} in training mode (at "
                 f"{name!r}): f would change between the evaluations of one solve. Try {remedy}."
             )
+
+
+_NOT_MAPPED = (
+    "`{}` must be the same for all samples under torch.func.vmap. Try batch='independent' in place "
+    "of vmap, with the samples in dimension 0 of y0."
+)
 
 
 def check_state(y0: Tensor) -> State:
@@ -94,10 +101,52 @@ def read_time(name: str, value: Number | Tensor) -> float:
             f"`{name}` must be one number, got shape {tuple(value.shape)}. Try "
             "batch='independent' where each sample has its own."
         )
+    if _mapped(value):
+        raise ValueError(_NOT_MAPPED.format(name))
     time = float(value.detach() if isinstance(value, Tensor) else value)
     if not math.isfinite(time):
         raise ValueError(f"`{name}` must be finite, got {time}.")
     return time
+
+
+def refuse_mapped(controller: Controller, vector_field: VectorField, inputs: Any) -> None:
+    """Under vmap no sample can have accepted steps of its own, and none can be read by the host.
+
+    Args:
+        controller: chooses the steps.
+        vector_field: f; a module's parameters may be mapped over.
+        inputs: nested tensors that enter the solve beside them.
+
+    Raises:
+        ValueError: the steps are adaptive, and an input is mapped over.
+    """
+    if not controller.adaptive or not _transformed():
+        return
+    held = vector_field.parameters() if isinstance(vector_field, nn.Module) else ()
+    if any(map(_mapped, (*held, *pytree.tree_leaves(inputs)))):
+        raise ValueError(
+            "`num_steps` must be given under torch.func.vmap: its samples would accept different "
+            "steps. Try num_steps=4, or batch='independent' in place of vmap, with the samples in "
+            "dimension 0 of y0."
+        )
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func is at work."""
+    compiling = torch.compiler.is_compiling()
+    return not compiling and torch._C._functorch.maybe_current_level() is not None
+
+
+def _mapped(value: object) -> bool:
+    """Whether vmap hides a dimension of this."""
+    functorch = torch._C._functorch
+    if not _transformed():
+        return False
+    while isinstance(value, Tensor) and functorch.is_functorch_wrapped_tensor(value):
+        if functorch.is_batchedtensor(value):
+            return True
+        value = functorch.get_unwrapped(value)
+    return False
 
 
 def needs_gradient(value: object) -> bool:
@@ -165,6 +214,8 @@ def read_save_times(
     slack = save_slack(save_at, t0, t1)
     if not isinstance(save_at, Iterable):
         raise ValueError(f"`save_at` must hold times, got {save_at!r}. Try [{save_at!r}].")
+    if _mapped(save_at):
+        raise ValueError(_NOT_MAPPED.format("save_at"))
     if isinstance(save_at, Tensor):
         save_at = save_at.flatten().tolist()
     times = tuple(
