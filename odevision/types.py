@@ -1,6 +1,7 @@
 """Shape aliases shared by every folder; no logic."""
 
 from collections.abc import Callable
+from typing import Any
 
 from jaxtyping import Float, Inexact
 from torch import Tensor
@@ -23,5 +24,5 @@ Logits = Float[Tensor, "batch classes"]
 Number = int | float
 """A plain number, such as a time or a tolerance that a user gives."""
 
-VectorField = Callable[..., Tensor]
-"""f(t, y) or f(t, y, *args): dy/dt, of y's shape and dtype."""
+VectorField = Callable[..., Any]
+"""f(t, y) or f(t, y, *args): dy/dt, of y's shape and dtype, and nested like y."""

@@ -23,6 +23,7 @@ from odevision.gradient.dependencies import (
 from odevision.gradient.problem import Problem
 from odevision.ode.loop import AcceptedStep, Ends, Trajectory, step_outputs
 from odevision.ode.solver import Memory
+from odevision.ode.tracing import transformed
 from odevision.types import State
 
 
@@ -32,7 +33,7 @@ def solve_checkpointed(problem: Problem) -> Trajectory:
     torch.compile and the transforms of torch.func take no such detours: the solve is recorded as
     it stands under them, and a compiler decides itself what to recompute.
     """
-    if not torch.is_grad_enabled() or _transformed():
+    if not torch.is_grad_enabled() or transformed():
         return problem.integrate(problem.term(), problem.y0)
     y0 = problem.y0
     dependencies = Dependencies(problem.vector_field, problem.inputs)
@@ -56,15 +57,6 @@ def solve_checkpointed(problem: Problem) -> Trajectory:
     forward = _Forward(problem, dependencies, path, before)
     y1, *outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())
     return dataclasses.replace(path, y1=y1, outputs=outputs)
-
-
-def _transformed() -> bool:
-    """Whether a compiler or a function transform traces this solve."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.maybe_current_level() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +86,7 @@ class _DiscreteAdjoint(torch.autograd.Function):
         ctx.steps = forward.path.steps
         ctx.past = [(len(b.memory.states), b.memory.times) for b in forward.before]
         ctx.device_type = y0.device.type
-        # Backward runs outside of the caller's autocast: enter the same state again.
-        ctx.autocast = {
-            "enabled": torch.is_autocast_enabled(ctx.device_type),
-            "dtype": torch.get_autocast_dtype(ctx.device_type),
-        }
+        ctx.autocast = autocast_state(ctx.device_type)
         states = [x for b in forward.before for x in (b.y, *b.memory.states)]
         ctx.save_for_backward(*theta, *states)
         return forward.path.y1, *forward.path.outputs
@@ -113,7 +101,7 @@ class _DiscreteAdjoint(torch.autograd.Function):
         ids = list(ctx.dependencies.found)
         saved = list(ctx.saved_tensors)
         theta, states = saved[: len(ids)], saved[len(ids) :]
-        sweep = _Sweep(ctx, ids, theta)
+        sweep = Sweep(ctx, ids, theta)
         lam, lam_memory, lam_outputs = lams[0], (), list(lams[1:])
         for step, (count, times) in zip(reversed(ctx.steps), reversed(ctx.past), strict=True):
             cut = len(states) - 1 - count
@@ -126,10 +114,19 @@ class _DiscreteAdjoint(torch.autograd.Function):
         return None, lam, *sweep.gradients
 
 
-class _Sweep:
+def autocast_state(device_type: str) -> dict[str, Any]:
+    """The caller's autocast. Backward runs outside of it, and has to enter it again."""
+    return {
+        "enabled": torch.is_autocast_enabled(device_type),
+        "dtype": torch.get_autocast_dtype(device_type),
+    }
+
+
+class Sweep:
     """The way back: makes steps again, from last to first, and gathers the gradients of theta."""
 
     def __init__(self, ctx: Any, ids: list[int], theta: list[Tensor]) -> None:
+        """Cut theta off from its history, and bind the field to it."""
         self.problem, self.device_type, self.autocast = ctx.problem, ctx.device_type, ctx.autocast
         # What has a history is cut off from it: its gradient flows on once, after all steps. So is
         # what has hooks: they must see the whole gradient once and not each step's part of it.
@@ -153,7 +150,7 @@ class _Sweep:
         lam_outputs: list[Tensor],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Pull lam = dL/dy1 and dL/dmemory through a step; takes its part off `lam_outputs`."""
-        with self._recording():
+        with self.recording():
             y = y.detach().requires_grad_()
             past = tuple(x.detach().requires_grad_() for x in memory.states)
             solver, before = self.problem.solver, Memory(past, memory.times)
@@ -166,7 +163,7 @@ class _Sweep:
         del lam_outputs[first:]
         carried = zip(again.memory.states, lam_memory, strict=False)
         pairs = [(again.y1, lam), *carried, *zip(outputs, lam_inside, strict=True)]
-        lam, *lam_past = self._vjp(pairs, [y, *past])
+        lam, *lam_past = self.vjp(pairs, [y, *past])
         return lam, tuple(lam_past)
 
     def pull_start(
@@ -175,14 +172,15 @@ class _Sweep:
         """Pull dL/dmemory through the start of the solver, which makes its memory of y0."""
         if not lam_memory:
             return lam
-        with self._recording():
+        with self.recording():
             y0 = y0.detach().requires_grad_()
             memory = self.problem.solver.start(self.term, t0, y0)
         pairs = list(zip(memory.states, lam_memory, strict=True))
-        return lam + self._vjp(pairs, [y0])[0]
+        return lam + self.vjp(pairs, [y0])[0]
 
     @contextlib.contextmanager
-    def _recording(self) -> Any:
+    def recording(self) -> Any:
+        """Where steps are made again: with a graph, the caller's autocast and theta cut off."""
         with (
             torch.enable_grad(),
             torch.autocast(self.device_type, **self.autocast),
@@ -190,7 +188,8 @@ class _Sweep:
         ):
             yield
 
-    def _vjp(self, pairs: list[tuple[Tensor, Tensor]], inputs: list[Tensor]) -> list[Tensor]:
+    def vjp(self, pairs: list[tuple[Tensor, Tensor]], inputs: list[Tensor]) -> list[Tensor]:
+        """Pull the lams of outputs back to the inputs; those of theta are gathered."""
         pairs = [(output, lam) for output, lam in pairs if output.requires_grad]
         outputs, lams = [p[0] for p in pairs], [p[1] for p in pairs]
         refuse_histories(outputs, self.cut_off)

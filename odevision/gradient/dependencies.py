@@ -47,7 +47,7 @@ class Dependencies:
         """Whether any tensor may need a gradient."""
         return bool(self.found or self.unconfirmed)
 
-    def watch(self, f: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    def watch(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The same f, with a recorder around its first call, and on while leftovers are in doubt.
 
         Modules hold nothing but their own tensors and may be compiled: they are left alone unless
@@ -57,13 +57,13 @@ class Dependencies:
             return f
         first = True
 
-        def watched(t: Tensor, y: Tensor) -> Tensor:
+        def watched(t: Tensor, y: Tensor, *args: Any) -> Any:
             nonlocal first
             if not (first or self.unconfirmed):
-                return f(t, y)
+                return f(t, y, *args)
             first = False
             with _Recorder(self, made={id(t), id(y)}):
-                return f(t, y)
+                return f(t, y, *args)
 
         return watched
 

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from odevision.ode.clock import Clock
+from odevision.ode.clock import Clock, SpanClock
+from odevision.ode.compiled_loop import compiled_loop
 from odevision.ode.controller import Controller
+from odevision.ode.independent import SampleField
 from odevision.ode.loop import OnAccept, Trajectory, Wanted, integrate
 from odevision.ode.solution import Stats
 from odevision.ode.solver import AbstractSolver
@@ -31,6 +33,8 @@ class Problem:
         t0, t1: the ends, in ODE time.
         wanted: what to hand out beside the end.
         max_steps: most attempted steps.
+        one_clock: all samples share it. Else `ends` are the ends of each sample's solve, shape
+            (batch,), and t0 and t1 those of s, 0 and 1, at which each sample is at its own t.
     """
 
     vector_field: VectorField
@@ -45,6 +49,7 @@ class Problem:
     t1: float
     wanted: Wanted
     max_steps: int
+    one_clock: bool = True
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -58,16 +63,22 @@ class Problem:
     ) -> ODETerm:
         """The vector field bound to its inputs, or to others in their place."""
         args, ends = self.inputs if inputs is None else inputs
+        if not self.one_clock:
+            field = SampleField(self.vector_field, args, self.layout, len(self.y0))
+            return ODETerm(field.on(None), self.stats, phase, SpanClock(ends[0], ends[1]))
         f = bind_args(self.vector_field, args)
         if self.layout is not None:
             f = self.layout.field(f)
         clock = Clock(self.t0, self.t1, ends) if any(x is not None for x in ends) else None
-        return ODETerm(f, self.stats, phase, clock)
+        return ODETerm(f, self.stats, phase, clock, args)
 
     def integrate(
         self, term: ODETerm, y0: State, on_accept: OnAccept | None = None
     ) -> Trajectory:
         """Run the loop."""
+        ahead = compiled_loop(
+            self.solver, self.controller, self.wanted, term, self.t1, self.max_steps, on_accept
+        )
         return integrate(
             term,
             self.solver,
@@ -78,4 +89,5 @@ class Problem:
             wanted=self.wanted,
             max_steps=self.max_steps,
             on_accept=on_accept,
+            ahead=ahead,
         )

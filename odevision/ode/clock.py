@@ -1,12 +1,20 @@
-"""Clock: carries the gradients of t0 and t1 into a solve whose times are numbers on the host."""
+"""Clocks: the times that f receives, with the gradients of t0 and t1.
+
+Clock is for solves whose times are numbers on the host, RowClock and SpanClock for those with one
+time a row.
+"""
 
 import dataclasses
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from odevision.types import Scalar
+
+Column = Float[Tensor, "rows ..."]
+"""One number a row, shape (rows, 1, ..., 1), so that it broadcasts against a state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +38,9 @@ class Clock:
     def time(self, t: float | Scalar, like: Tensor) -> Scalar:
         """T(t), of the real dtype and on the device of `like`."""
         shift0, shift1 = self._shifts(like)
-        share = (t - self.t0) / (self.t1 - self.t0)
+        share = (t - self.t0) / (self.t1 - self.t0) if self.t1 != self.t0 else 1.0
         if not isinstance(t, Tensor):
-            t = torch.full((), t, dtype=like.dtype.to_real(), device=like.device)
+            t = torch.full((), t, dtype=like.real.dtype, device=like.device)
         return t + (shift0 * (1 - share) + shift1 * share)
 
     def rate(self, like: Tensor) -> Scalar:
@@ -40,10 +48,66 @@ class Clock:
         shift0, shift1 = self._shifts(like)
         return 1 + (shift1 - shift0) / (self.t1 - self.t0)
 
+    def stretch(self, like: Tensor) -> Scalar:
+        """A zero that carries the gradient of t1 - t0."""
+        shift0, shift1 = self._shifts(like)
+        return shift1 - shift0
+
     def _shifts(self, like: Tensor) -> tuple[Any, Any]:
         """Zeros that carry the gradients of the ends."""
-        dtype = like.dtype.to_real()
+        dtype = like.real.dtype
         return tuple(
             0.0 if end is None else (end - end.detach()).reshape(()).to(like.device, dtype)
             for end in self.ends
         )  # type: ignore[return-value]
+
+
+@dataclasses.dataclass(frozen=True)
+class RowClock:
+    """The times T(s) = t0 + s dt of all rows. With them dy/ds = dt f(T(s), y).
+
+    Attributes:
+        t0, t1: the ends, in ODE time, of the real dtype that f receives.
+        dt: t1 - t0, which is more accurate than the difference of rounded ends.
+    """
+
+    t0: Column
+    t1: Column
+    dt: Column
+
+    def time(self, s: float | Scalar, like: Tensor) -> Column:
+        """T(s); exactly t0 and t1 at 0 and 1."""
+        del like
+        return torch.lerp(self.t0, self.t1, s)
+
+    def rate(self, like: Tensor) -> Column:
+        """dT/ds."""
+        del like
+        return self.dt
+
+
+def column(x: Tensor, like: Tensor) -> Column:
+    """One number a row, of the real dtype and rank of a state."""
+    return x.to(like.real.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanClock:
+    """The clock of whole solves: s = 0 to 1 takes each row from its t0 to its t1.
+
+    Nothing is computed ahead, so that every step of a repeated solve has a graph of its own.
+
+    Attributes:
+        t0, t1: the ends, in ODE time and the precision of the clock; gradients flow to them.
+    """
+
+    t0: Float[Tensor, " rows"]
+    t1: Float[Tensor, " rows"]
+
+    def time(self, s: float | Scalar, like: Tensor) -> Column:
+        """T(s); exactly t0 and t1 at 0 and 1."""
+        return torch.lerp(column(self.t0, like), column(self.t1, like), s)
+
+    def rate(self, like: Tensor) -> Column:
+        """dT/ds."""
+        return column(self.t1 - self.t0, like)

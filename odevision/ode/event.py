@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from odevision.ode.interpolation import Interpolant
+from odevision.ode.tracing import tracked, transformed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,22 @@ class EventWatch:
                 return found[:count]
         return found
 
+    def inner_root(
+        self, t: float, y1: Tensor, inside: Callable[[], Interpolant]
+    ) -> float | None:
+        """The first root that lies well inside a step, which is looked at and not noted.
+
+        An interpolant is far more accurate close to the ends of its step than inside it.
+        """
+        signs = self._signs
+        found, self._signs = self.crossings(t, y1, inside), signs
+        for crossing in found:
+            step = inside()
+            share = (crossing.t - step.t0) / (step.t1 - step.t0)
+            if 1e-3 < share < 1 - 1e-3:
+                return crossing.t
+        return None
+
     def ends(self, crossings: Sequence[Crossing]) -> bool:
         """Whether the last of these ends the solve."""
         return bool(crossings) and self.events[crossings[-1].event].terminal
@@ -127,7 +144,7 @@ class EventWatch:
                 if i % 2 == 0 and g_a != g_b and math.isfinite(g_a - g_b):
                     secant = b - g_b * (b - a) / (g_b - g_a)
                     # A little past the estimate, so that the bracket closes from both sides.
-                    past = 0.5 * tolerance if abs(secant - a) < abs(b - secant) else -0.5 * tolerance
+                    past = math.copysign(0.5 * tolerance, abs(b - secant) - abs(secant - a))
                     secant += math.copysign(1.0, b - a) * past
                     t = secant if min(a, b) < secant < max(a, b) else t
                 g_t = at(t)
@@ -146,8 +163,8 @@ def attach_root_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The time and state of a root, with the gradients that its motion adds.
 
-    Where y(t) or g's parameters move, the root moves by -dg / (dg/dt + dg/dy f), and the state there
-    by f times that (implicit function theorem). First derivatives only.
+    Where y(t) or g's parameters move, the root moves by -dg / (dg/dt + dg/dy f), and the state
+    there by f times that (implicit function theorem). First derivatives only.
 
     Args:
         g: the event's function.
@@ -157,41 +174,97 @@ def attach_root_gradient(
     """
     lead = t.ndim  # 1 for independent samples: each has its own time
     column = t.reshape(*t.shape, *[1] * (y.ndim - lead)) if lead else t
+    value = g(column, y)
+    if not tracked(value):
+        return t, y
     with torch.no_grad():
         slope = f(column, y)
-    with torch.enable_grad():
-        t_cut, y_cut = column.detach().requires_grad_(), y.detach().requires_grad_()
-        value = g(t_cut, y_cut)
-        if not value.requires_grad:
-            return t, y
-        parts = torch.autograd.grad(value.sum(), (t_cut, y_cut), allow_unused=True)
-    rate = torch.zeros_like(t) if parts[0] is None else parts[0].reshape(t.shape)
-    if parts[1] is not None:
-        motion = (parts[1].conj() * slope).real
-        rate = rate + (motion.flatten(lead).sum(-1) if lead < motion.ndim else motion)
-    shift = -g(column, y).reshape(t.shape).to(t.dtype) / rate
-    if not shift.requires_grad:
-        return t, y
-    shift = _FirstOrder.apply(shift - shift.detach())
+    by_t, by_y = _slopes(g, column.detach(), y.detach())
+    motion = (by_y.conj() * slope).real
+    rate = by_t.reshape(t.shape)
+    rate = rate + (motion.flatten(lead).sum(-1) if lead < motion.ndim else motion)
+    shift = -value.reshape(t.shape).to(t.dtype) / rate
+    shift = first_order(shift - shift.detach(), "event")
     return t + shift, y + slope * shift.reshape(column.shape)
 
 
+def _slopes(
+    g: Callable[[Tensor, Tensor], Tensor], t: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of sum(g) by t and y."""
+    if transformed():  # where requires_grad_() is not allowed
+        return torch.func.grad(lambda t, y: g(t, y).sum(), (0, 1))(t, y)
+    with torch.enable_grad():
+        t, y = t.requires_grad_(), y.requires_grad_()
+        value = g(t, y).sum()
+        if not value.requires_grad:
+            return torch.zeros_like(t), torch.zeros_like(y)
+        by_t, by_y = torch.autograd.grad(value, (t, y), allow_unused=True, materialize_grads=True)
+    return by_t, by_y
+
+
+def first_order(x: Tensor, what: str) -> Tensor:
+    """The same x, whose first derivatives alone are right: differentiating them again is refused.
+
+    Args:
+        x: any tensor.
+        what: the argument of odesolve that the message names.
+    """
+    return _FirstOrder.apply(x, what)
+
+
 class _FirstOrder(torch.autograd.Function):
-    """The identity, whose gradient refuses to be differentiated again."""
+    """The identity; its gradient is tied to x, so that derivatives of the gradient are noticed."""
+
+    generate_vmap_rule = True  # jacobians map over directions
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
+    def forward(x: Tensor, what: str) -> Tensor:
+        return x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            raise ValueError(
-                "`event` must not be part of a gradient that is differentiated again "
-                "(create_graph=True): the motion of a root is known to first order only. Try "
-                "finite differences of the first gradient."
-            )
-        return gradient
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        x, ctx.what = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Refusal.apply(gradient, *ctx.saved_tensors, ctx.what), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _Refusal.apply(tangent, *ctx.saved_tensors, ctx.what)
+
+
+class _Refusal(torch.autograd.Function):
+    """Hands a gradient on that must not be differentiated by x."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, x: Tensor, what: str) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        ctx.what = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        _refuse(ctx.what)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        _refuse(ctx.what)
+
+
+def _refuse(what: str) -> None:
+    raise ValueError(
+        f"`{what}` must not be part of a gradient that is differentiated again: the motion of a "
+        "root or of a saved state with its time is known to first order only. Try finite "
+        "differences of the first gradient."
+    )
 
 
 def _sign(value: float) -> int:

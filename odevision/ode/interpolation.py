@@ -2,14 +2,17 @@
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from odevision.types import Number, State
+from odevision.ode.clock import Clock
+from odevision.ode.state import StateLayout
+from odevision.ode.tracing import tracked
+from odevision.types import Number, Scalar, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,34 +54,80 @@ class Interpolant:
             y = torch.add(y, self.bump, alpha=dt * (theta * (1 - theta)) ** 2)
         return y
 
+    def at(self, t: Scalar) -> State:
+        """The same at a time that derivatives may be asked of."""
+        dt = self.t1 - self.t0
+        theta = (t - self.t0) / dt
+        y = self.y0 + (self.y1 - self.y0) * (theta * theta * (3 - 2 * theta))
+        y = y + self.f0 * (dt * theta * (1 - theta) ** 2)
+        y = y + self.f1 * (dt * theta * theta * (theta - 1))
+        if self.bump is not None:
+            y = y + self.bump * (dt * (theta * (1 - theta)) ** 2)
+        return y
+
 
 class DenseOutput:
     """The solution between t0 and the time reached, as a function of time.
 
     Args:
-        pieces: the interpolants of all accepted steps, in order.
-        unpack: from a packed state to the user's.
+        pieces: the interpolants of all accepted steps, in order; none where no step was made.
+        t0: start of the solve.
+        t1: the time reached, which an event may have set inside the last piece.
+        y0: state at t0, packed.
+        layout: how a nested state is packed; None where it is one tensor.
+        clock: where gradients to t0 or t1 are asked for: the pieces move with them.
     """
 
-    def __init__(self, pieces: Sequence[Interpolant], unpack: Callable[[State], Any]) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[Interpolant],
+        t0: float,
+        t1: float,
+        y0: State,
+        layout: StateLayout | None,
+        clock: Clock | None = None,
+    ) -> None:
         """Keep the pieces."""
-        self._pieces, self._unpack = list(pieces), unpack
-        self.t0, self.t1 = self._pieces[0].t0, self._pieces[-1].t1
+        self._pieces, self._y0, self._layout = list(pieces), y0, layout
+        self.t0, self.t1, self._clock = t0, t1, clock
         self._sign = 1 if self.t1 >= self.t0 else -1
         self._ends = [self._sign * piece.t1 for piece in self._pieces]
 
     def __call__(self, t: Number | Tensor) -> Any:
         """The state at time t, or states of shape (times, *y0.shape) at a vector of times.
 
+        Gradients reach t where it is a tensor.
+
         Raises:
             ValueError: a time lies outside of the solve.
         """
         if isinstance(t, Tensor) and t.ndim:
-            states = [self(x) for x in t.tolist()]
+            states = [self(x) for x in (t if tracked(t) else t.tolist())]
             return pytree.tree_map(lambda *parts: torch.stack(parts), states[0], *states[1:])
-        t = float(t)
+        moving, t = t, float(t.detach() if isinstance(t, Tensor) else t)
         slack = 1e-6 * abs(self.t1 - self.t0)  # a float32 time may round past the end
         if not min(self.t0, self.t1) - slack <= t <= max(self.t0, self.t1) + slack:
             raise ValueError(f"`t` must lie between {self.t0} and {self.t1}, got {t}.")
+        if not self._pieces:
+            return self._unpack(self._y0)
         i = min(bisect.bisect_left(self._ends, self._sign * t), len(self._pieces) - 1)
-        return self._unpack(self._pieces[i](t))
+        place = self._place(moving, t)
+        return self._unpack(self._pieces[i](t) if place is None else self._pieces[i].at(place))
+
+    def _place(self, moving: Number | Tensor, t: float) -> Scalar | None:
+        """Where t stands among the pieces, as a tensor; None where that moves with nothing."""
+        follows = isinstance(moving, Tensor) and tracked(moving)
+        at_end = t in (self.t0, self.t1)  # which a number there means to stay
+        if not follows and (self._clock is None or at_end):
+            return None
+        like = self._y0.real
+        place = torch.full((), t, dtype=like.dtype, device=like.device)
+        if isinstance(moving, Tensor):
+            place = moving.to(like.device, like.dtype)
+        if self._clock is not None:
+            moved = self._clock.time(t, self._y0)
+            place = place - (moved - moved.detach())
+        return place
+
+    def _unpack(self, y: State) -> Any:
+        return y if self._layout is None else self._layout.unpack(y)

@@ -90,6 +90,10 @@ class Trajectory:
     error: SolveError | None = None
 
 
+Ahead = Callable[[Trajectory, State, Proposal], tuple[State, Proposal]]
+"""Makes the first steps of a path in a faster way; returns f0 and the proposal to go on with."""
+
+
 class Ends:
     """A step with the slopes at its ends, evaluated where the method did not and once at most."""
 
@@ -141,6 +145,7 @@ def integrate(
     wanted: Wanted | None = None,
     max_steps: int,
     on_accept: OnAccept | None = None,
+    ahead: Ahead | None = None,
 ) -> Trajectory:
     """Advance y0 from t0 to t1.
 
@@ -154,6 +159,7 @@ def integrate(
         wanted: what to hand out beside the end.
         max_steps: most attempted steps.
         on_accept: told about each accepted step, and the state and memory that it starts from.
+        ahead: goes ahead of the loop as far as it can.
 
     Returns:
         The trajectory; its error tells where f became non-finite, dt vanished, Newton's iteration
@@ -163,7 +169,9 @@ def integrate(
     stats, watch, observer = term.stats, wanted.watch, wanted.observer
     route = _route(solver, controller, y0, t0, t1, wanted)
     path = Trajectory(t0, y0)
-    memory, f0, proposal = _start(term, solver, controller, route.after(t0), t1, y0)
+    memory, f0, proposal = _start(term, solver, controller, route, t0, y0)
+    if ahead is not None and f0 is not None:
+        f0, proposal = ahead(path, f0, proposal)
     if watch is not None:
         watch.start(t0, y0)
     while path.t != t1:
@@ -183,22 +191,30 @@ def integrate(
         start, end = route.after(t), route.before(t_next)
         step = solver.step(term, start, end, y, f0, memory, all_stages=all_stages)
         stats.num_steps += 1
-        planned, proposal = proposal.dt, _judge(solver, controller, step, proposal)
+        planned, previous = proposal.dt, proposal
+        proposal = _judge(solver, controller, step, proposal)
+        ends, root = Ends(term, solver, step), None
+        if proposal.accept and watch is not None and solver.lands_on_saves:
+            root = watch.inner_root(end, step.y1, ends.interpolant)
+        if root is not None:  # try again, and end there: the interpolant is poor inside a step
+            route.land(root, put_back=len(saves))
+            proposal = previous
+        accept = proposal.accept and root is None
         if observer is not None:
-            observer("accept" if proposal.accept else "reject", t, y, t_next - t)
-        if not proposal.accept:
+            observer("accept" if accept else "reject", t, y, t_next - t)
+        if not accept:
             stats.num_rejected_steps += 1
             f0 = step.f0
-            path.error = _hopeless(solver, controller, step, proposal, route.shortest(t))
+            if root is None:
+                path.error = _hopeless(solver, controller, step, proposal, route.shortest(t))
             if path.error is not None:
                 break
             continue
         stats.num_accepted_steps += 1
-        ends = Ends(term, solver, step)
         if controller.adaptive:
             saves = route.take_saves(t_next)
         if wanted.save_steps:
-            saves = (end,)
+            saves = (t_next,)
         attempt = AcceptedStep(start, end, saves, dense=wanted.dense, fresh=fresh)
         if watch is not None:
             attempt = _find_crossings(attempt, watch, ends)
@@ -220,7 +236,19 @@ def integrate(
             # Slopes from before the jump say nothing about what follows it.
             memory = solver.start(term, route.after(t_next), step.y1)
             f0 = term(route.after(t_next), step.y1) if controller.adaptive else None
+    if controller.adaptive and path.error is None:
+        path.error = _infinite(path)
     return path
+
+
+def _infinite(path: Trajectory) -> SolveError | None:
+    """The failure of a last step that overflowed: an error relative to infinity is 0."""
+    y1 = path.y1.detach()
+    if not path.steps or bool(torch.isfinite(y1).all()):  # one host read a solve
+        return None
+    last = path.steps[-1]
+    cause, dt = "The state is NaN or infinite", last.t1 - last.t0
+    return SolveError(Result.NON_FINITE, cause, t=path.t, dt=dt, sample=worst_sample(y1))
 
 
 def _route(
@@ -246,10 +274,11 @@ def _start(
     term: ODETerm,
     solver: AbstractSolver,
     controller: Controller,
+    route: Route,
     t0: float,
-    t1: float,
     y0: State,
 ) -> tuple[Memory, State | None, Proposal]:
+    t0, t1 = route.after(t0), route.smooth_until()
     memory = solver.start(term, t0, y0)
     if not isinstance(controller, PIDController):
         return memory, None, Proposal(True, math.copysign(math.inf, t1 - t0))
@@ -307,7 +336,8 @@ def _hopeless(
     if not bool(torch.isfinite(step.y1).all()):
         return fail(Result.NON_FINITE, "The state overflowed", worst_sample(step.y1))
     assert isinstance(controller, PIDController)  # other steps are rejected by Newton only
-    cause = f"The step size vanished: the error stays {proposal.error_ratio:.3g} times the tolerance"
+    ratio = proposal.error_ratio
+    cause = f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
     return fail(
         Result.DT_UNDERFLOW, cause, worst_sample(controller.scaled_error(solver, step))
     )

@@ -1,5 +1,7 @@
 """Error norms: from a scaled error, of any shape, to one number."""
 
+from collections.abc import Callable
+
 import torch
 
 from odevision.types import Scalar, State
@@ -24,7 +26,24 @@ def worst_sample_norm(x: State) -> Scalar:
     Dimension 0 counts the samples where x has two or more dimensions; otherwise x is one sample.
     No sample's error depends on its neighbors then.
     """
-    if x.ndim < 2 or x.shape[0] == 1:
-        return rms_norm(x)
-    per_sample = torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)))
-    return per_sample.max() / max(x[0].numel(), 1) ** 0.5
+    return _worst_root(x) / max(_entries(x), 1) ** 0.5
+
+
+def split_norm(norm: Callable[[State], Scalar], x: State) -> tuple[Callable[[State], Scalar], float]:
+    """A norm of tensors like x as a function and a divisor for the host, which saves an operation."""
+    if norm is worst_sample_norm:
+        return _worst_root, max(_entries(x), 1) ** 0.5
+    if norm is rms_norm:
+        return torch.linalg.vector_norm, max(x.numel(), 1) ** 0.5
+    return norm, 1.0
+
+
+def _worst_root(x: State) -> Scalar:
+    if _entries(x) == x.numel():
+        return torch.linalg.vector_norm(x)
+    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim))).max()
+
+
+def _entries(x: State) -> int:
+    """Entries of a sample."""
+    return x.numel() if x.ndim < 2 else x.numel() // max(x.shape[0], 1)

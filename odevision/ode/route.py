@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from odevision.ode.controller import Controller
+from odevision.ode.controller import Controller, PIDController
 
 
 class Route:
@@ -37,8 +37,9 @@ class Route:
         """Sort the points along the way."""
         self.t1, self._sign, self._dtype = t1, math.copysign(1.0, t1 - t0), dtype
         self._jumps = frozenset(controller.jump_points)
-        ahead = {t for t in (*controller.step_points, *self._jumps) if self._between(t0, t, t1)}
-        if not controller.adaptive:
+        points = map(float, (*controller.step_points, *self._jumps))
+        ahead = {t for t in points if self._between(t0, t, t1)}
+        if not isinstance(controller, PIDController):
             ahead.update(controller.grid(t0, t1))
         targets = sorted(ahead | {t1}, key=self._along)
         self._saves, self._next_save = self._snap(save_times, targets, save_slack), 0
@@ -75,6 +76,11 @@ class Route:
             return target
         return t + self._sign * length
 
+    def land(self, t: float, *, put_back: int) -> None:
+        """End the step that was just tried at t instead, and take its last saves back."""
+        self._targets.insert(self._reached, t)
+        self._next_save -= put_back
+
     def shortest(self, t: float) -> float:
         """No step from t may be shorter."""
         return min(self._tick, abs(self.t1 - t))
@@ -89,7 +95,7 @@ class Route:
         return tuple(self._saves[first : self._next_save])
 
     def resume(self, planned: float, taken: float, proposed: float) -> float:
-        """Next step size: one that was shortened only to land says little about what is possible."""
+        """Next step size: one shortened only to land says little about what is possible."""
         if abs(taken) < 0.99 * abs(planned):
             return math.copysign(max(abs(planned), abs(proposed)), proposed)
         return proposed
@@ -97,6 +103,11 @@ class Route:
     def is_jump(self, t: float) -> bool:
         """Whether f jumps at t."""
         return t in self._jumps
+
+    def smooth_until(self) -> float:
+        """How far f may be evaluated before the first step is made: to a jump, or to t1."""
+        jump = next((t for t in self._targets if t in self._jumps), self.t1)
+        return self.before(jump)
 
     def before(self, t: float) -> float:
         """The time at which f is evaluated at the end of a step that ends at t."""
@@ -108,8 +119,6 @@ class Route:
 
     def _beside(self, t: float, sign: float) -> float:
         """The next time in the precision that f receives."""
-        if self._dtype == torch.float64:
-            return math.nextafter(t, sign * math.inf)
-        ulp = torch.finfo(self._dtype).eps * max(abs(t), torch.finfo(self._dtype).tiny)
-        return t + sign * ulp
+        info = torch.finfo(self._dtype)
+        return t + sign * max(info.eps * abs(t), info.tiny)
 

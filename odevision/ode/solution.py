@@ -27,7 +27,8 @@ class Stats:
         num_accepted_steps: steps that advanced the state.
         num_rejected_steps: steps thrown away because their error was above the tolerance.
         dt_first: length of the first accepted step, in ODE time: a start for similar solves.
-        dt_last: length that the controller proposed last: a start for going on from here.
+        dt_last: length that the controller proposed last, or that of the last step where lengths
+            are fixed: a start for going on from here.
     """
 
     nfe_forward: Any = 0
@@ -57,7 +58,7 @@ class Result(enum.Enum):
         "field that needs this many is stiff: regularize it or scale its output down."
     )
     NOT_CONVERGED = (
-        "Take shorter steps (more `num_steps`, or an adaptive implicit solver such as 'kvaerno4'), "
+        "Take shorter steps (more `num_steps`, or an adaptive implicit solver such as 'kencarp4'), "
         "compute in float64, or check that the vector field is smooth."
     )
 
@@ -116,7 +117,7 @@ class Solution:
         stats: what it cost.
         result: how it ended; other failures than those under throw=False raise SolveError. A tuple
             with one result a sample under batch="independent".
-        t1: the time reached, shape () or (batch,): t1, or that of a terminal event, or of a failure.
+        t1: the time reached, shape () or (batch,): t1, or that of a terminal event or a failure.
         error: the failure where throw=False kept it from being raised, else None.
         interpolant: under dense=True a function of a time between t0 and the time reached, which
             gives the state there.
@@ -133,7 +134,7 @@ class Solution:
     t1: Float[Tensor, "..."] | None = None
     error: SolveError | None = None
     interpolant: Callable[[Any], Any] | None = None
-    event_ts: tuple[Float[Tensor, "roots ..."], ...] = ()
+    event_ts: tuple[Float[Tensor, "..."], ...] = ()
     event_ys: tuple[Any, ...] = ()
 
 

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from odevision.types import Scalar, State
 
@@ -17,10 +18,12 @@ class Memory:
     Attributes:
         states: tensors of y's shape, such as older slopes; gradients flow through them.
         times: numbers on the host, such as the times of these slopes.
+        scratch: space that each step overwrites; no part of what is carried.
     """
 
     states: tuple[State, ...] = ()
     times: tuple[float, ...] = ()
+    scratch: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Step:
         f1: f(t1, y1) where the method yields it (FSAL), else None.
         memory: what the next step of the same solve needs.
         converged: False where an implicit method did not find its stages.
+        error_ratio: the error in units of the tolerance, where the step measured it itself.
     """
 
     t0: float
@@ -46,6 +50,7 @@ class Step:
     f1: State | None
     memory: Memory = Memory()
     converged: bool = True
+    error_ratio: Scalar | None = None
 
 
 class AbstractSolver(abc.ABC):
@@ -59,6 +64,7 @@ class AbstractSolver(abc.ABC):
         lands_on_saves: the interpolant is less accurate than a step, so that the loop shortens
             steps to land on saved times.
         has_bump: `bump` gives a term of the interpolant.
+        noise_gain: error estimate over dt that rounding errors of size 1 in all slopes make.
     """
 
     name: str
@@ -67,6 +73,7 @@ class AbstractSolver(abc.ABC):
     embedded_order: int | None = None
     lands_on_saves: bool = False
     has_bump: bool = False
+    noise_gain: float = 1.0
 
     @property
     def adaptive(self) -> bool:

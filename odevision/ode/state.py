@@ -59,18 +59,28 @@ class StateLayout:
             leaves[0].shape[0] if samples else None,
         )
 
-    def pack(self, value: Any) -> State:
+    def pack(self, value: Any, rows: int | None = None) -> State:
         """One tensor of shape (batch, entries) or (entries,).
 
+        Args:
+            value: the state, or a slope.
+            rows: samples that it holds; None for any number, the same in all its tensors.
+
         Raises:
-            ValueError: the value is not nested, or its tensors not shaped, like y0.
+            ValueError: it is not nested, or its tensors not of the shape and dtype, like y0.
         """
         leaves, spec = pytree.tree_flatten(value)
-        if spec != self.spec or not all(map(self._fits, leaves, self.shapes)):
+        if spec != self.spec or not self._fits(leaves, rows):
             raise ValueError(
                 f"`vector_field` must return dy/dt nested and shaped like y0, {self}, got "
                 f"{_outline(value)}. Try to return one slope for each entry of y0, in its order."
             )
+        for x, dtype in zip(leaves, self.dtypes, strict=True):
+            if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+                raise ValueError(
+                    f"`vector_field` must return slopes of y0's dtypes, {dtype} among them, got "
+                    f"{x.dtype} in its place. Try .to({dtype})."
+                )
         dtype = self.dtype
         if self.batch is None:
             return torch.cat([x.reshape(-1).to(dtype) for x in leaves])
@@ -83,7 +93,7 @@ class StateLayout:
         if self.batch is not None:  # the packed state may hold some of the samples only
             shapes = [(packed.shape[lead], *shape[1:]) for shape in shapes]
         leaves = [
-            _cast(part, dtype).reshape(*front, *shape)
+            _cast(part, dtype).reshape((*front, *shape))
             for part, shape, dtype in zip(
                 packed.split(sizes, -1), shapes, self.dtypes, strict=True
             )
@@ -100,12 +110,16 @@ class StateLayout:
 
     def field(self, f: Callable[[Tensor, Any], Any]) -> Callable[[Tensor, State], State]:
         """A function of nested states as one of packed states."""
-        return lambda t, y: self.pack(f(t, self.unpack(y)))
+        return lambda t, y: self.pack(f(t, self.unpack(y)), y.shape[0])
 
-    def _fits(self, x: object, shape: torch.Size) -> bool:
-        if not isinstance(x, Tensor):
+    def _fits(self, leaves: list[Any], rows: int | None) -> bool:
+        if not all(isinstance(x, Tensor) for x in leaves):
             return False
-        return x.shape == shape if self.batch is None else x.shape[1:] == shape[1:]
+        if self.batch is None:
+            return all(x.shape == shape for x, shape in zip(leaves, self.shapes, strict=True))
+        if rows is None:
+            rows = leaves[0].shape[0] if leaves[0].ndim else 0
+        return all(x.shape == (rows, *s[1:]) for x, s in zip(leaves, self.shapes, strict=True))
 
     def __str__(self) -> str:
         """The shapes, nested as they are."""

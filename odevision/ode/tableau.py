@@ -1,9 +1,10 @@
 """ButcherTableau: the coefficients of one Runge-Kutta method, checked when it is built."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,20 +24,24 @@ class Row:
     def __init__(self, row: Sequence[Coefficient]) -> None:
         """Round to floats once."""
         self.all = tuple(float(x) for x in row)
-        self.indices = tuple(i for i, x in enumerate(self.all) if x != 0)
-        self.weights = tuple(self.all[i] for i in self.indices)
-        self._tensors: dict[tuple[bool, torch.dtype, torch.device], Tensor] = {}
+        self.indices: tuple[int, ...] = tuple(i for i, x in enumerate(self.all) if x != 0)
+        self.weights: tuple[float, ...] = tuple(self.all[i] for i in self.indices)
+        self._tensors: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
-    def tensor(self, dtype: torch.dtype, device: torch.device, *, full: bool = False) -> Tensor:
-        """The weights, or the full row, as a tensor that is made once."""
-        key = (full, dtype, device)
+    def tensor(self, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The first `count` entries as a tensor that is made once."""
+        if torch.compiler.is_compiling():  # a constant of the graph
+            return torch.tensor(self.all[:count], dtype=dtype, device=device)
+        key = (count, dtype, device)
         if key not in self._tensors:
-            if torch.compiler.is_compiling():  # a constant of the graph
-                return torch.tensor(self.all if full else self.weights, dtype=dtype, device=device)
             with torch.inference_mode(False):
-                values = self.all if full else self.weights
-                self._tensors[key] = torch.tensor(values, dtype=dtype, device=device)
+                self._tensors[key] = torch.tensor(self.all[:count], dtype=dtype, device=device)
         return self._tensors[key]
+
+
+def _derived() -> Any:
+    """A field that follows from the others."""
+    return dataclasses.field(init=False, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,13 @@ class ButcherTableau:
             Hermite interpolant to order 4; None keeps the cubic.
         reference: where the coefficients stand in print.
 
+    Attributes:
+        num_solution_stages: stages that y1 needs; the rest serves the error estimate or the next
+            step.
+        fsal: first same as last: the last stage is f(t1, y1), the next step's first stage.
+        stage_rows, times_row, solution_row, dense_row: a, c, b and b_dense as floats.
+        error_row: b - b_embedded as floats.
+
     Raises:
         ValueError: the coefficients do not form a consistent explicit method.
     """
@@ -71,6 +83,13 @@ class ButcherTableau:
     b_embedded: tuple[Coefficient, ...] | None = None
     b_dense: tuple[Coefficient, ...] | None = None
     reference: str
+    num_solution_stages: int = _derived()
+    fsal: bool = _derived()
+    stage_rows: tuple[Row, ...] = _derived()
+    times_row: Row = _derived()
+    solution_row: Row = _derived()
+    error_row: Row | None = _derived()
+    dense_row: Row | None = _derived()
 
     def __post_init__(self) -> None:
         """Refuse coefficients that contradict one another."""
@@ -92,48 +111,27 @@ class ButcherTableau:
                 if len(row) != stages:
                     raise ValueError(f"tableau {self.name!r}: {label} must have {stages} weights.")
                 _check_sum(self.name, label, row, total)
+        self._derive()
+
+    def _derive(self) -> None:
+        """Make what follows from the coefficients; a lazy property would stop torch.compile."""
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("num_solution_stages", max(i for i, w in enumerate(self.b) if w != 0) + 1)
+        fsal = self.c[-1] == 1 and self.b[-1] == 0 and self.a[-1] == self.b[:-1]
+        set_field("fsal", fsal)
+        set_field("stage_rows", tuple(Row(row) for row in self.a))
+        set_field("times_row", Row(self.c))
+        set_field("solution_row", Row(self.b))
+        embedded, dense = self.b_embedded, self.b_dense
+        # Subtracted before rounding to floats.
+        errors = [b - e for b, e in zip(self.b, embedded, strict=True)] if embedded else None
+        set_field("error_row", None if errors is None else Row(errors))
+        set_field("dense_row", None if dense is None else Row(dense))
 
     @property
     def num_stages(self) -> int:
         """Evaluations of f in a step that starts without a known f0."""
         return len(self.b)
-
-    @cached_property
-    def num_solution_stages(self) -> int:
-        """Stages that y1 needs; the rest serves the error estimate or the next step."""
-        return max(i for i, weight in enumerate(self.b) if weight != 0) + 1
-
-    @cached_property
-    def fsal(self) -> bool:
-        """First same as last: the last stage is f(t1, y1), the next step's first stage."""
-        return self.c[-1] == 1 and self.b[-1] == 0 and self.a[-1] == self.b[:-1]
-
-    @cached_property
-    def stage_rows(self) -> tuple[Row, ...]:
-        """Rows of a."""
-        return tuple(Row(row) for row in self.a)
-
-    @cached_property
-    def times_row(self) -> Row:
-        """The c."""
-        return Row(self.c)
-
-    @cached_property
-    def solution_row(self) -> Row:
-        """The b."""
-        return Row(self.b)
-
-    @cached_property
-    def error_row(self) -> Row | None:
-        """The b - b_embedded, subtracted before rounding to floats."""
-        if self.b_embedded is None:
-            return None
-        return Row([b - e for b, e in zip(self.b, self.b_embedded, strict=True)])
-
-    @cached_property
-    def dense_row(self) -> Row | None:
-        """The d of the quartic interpolant."""
-        return None if self.b_dense is None else Row(self.b_dense)
 
 
 def _check_sum(name: str, label: str, row: tuple[Coefficient, ...], total: Coefficient) -> None:

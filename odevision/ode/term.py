@@ -1,13 +1,14 @@
 """ODETerm: the vector field f(t, y, args) as the solver calls it: checked and counted."""
 
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from odevision.ode.clock import Clock
+from odevision.ode.clock import Clock, RowClock, SpanClock
 from odevision.ode.solution import Stats
 from odevision.types import Scalar, State, VectorField
 
@@ -19,7 +20,8 @@ class ODETerm:
         vector_field: called as f(t, y); t is a zero-dimensional tensor on y's device.
         stats: where evaluations are counted, never on the user's module.
         phase: which of the two counters an evaluation goes to.
-        clock: where gradients to t0 or t1 are asked for.
+        clock: where gradients to t0 or t1 are asked for, or each row has its own time.
+        args: what the vector field was bound to, for solvers that bind it themselves.
     """
 
     def __init__(
@@ -27,10 +29,19 @@ class ODETerm:
         vector_field: VectorField,
         stats: Stats,
         phase: Literal["forward", "backward"] = "forward",
-        clock: Clock | None = None,
+        clock: Clock | RowClock | SpanClock | None = None,
+        args: Any = (),
     ) -> None:
         """Nothing is evaluated yet."""
         self.vector_field, self.stats, self.phase, self.clock = vector_field, stats, phase, clock
+        self.args = args
+
+    def count(self, evaluations: int) -> None:
+        """Count evaluations of f that were made elsewhere, or are about to be made."""
+        if self.phase == "forward":
+            self.stats.nfe_forward += evaluations
+        else:
+            self.stats.nfe_backward += evaluations
 
     def __call__(self, t: float | Scalar, y: State) -> State:
         """Evaluate f at time t and state y.
@@ -38,15 +49,12 @@ class ODETerm:
         Raises:
             ValueError: f returned something else than a tensor of y's shape and dtype.
         """
-        if self.phase == "forward":
-            self.stats.nfe_forward += 1
-        else:
-            self.stats.nfe_backward += 1
+        self.count(1)
         if self.clock is not None:
             return check(self.vector_field(self.clock.time(t, y), y), y) * self.clock.rate(y)
         if not isinstance(t, Tensor):
             # full() and not tensor(): no copy from the host, so no wait on a GPU.
-            t = torch.full((), t, dtype=y.dtype.to_real(), device=y.device)
+            t = torch.full((), t, dtype=y.real.dtype, device=y.device)
         k = self.vector_field(t, y)
         if isinstance(k, Tensor) and k.shape == y.shape and k.dtype == y.dtype:
             return k
@@ -92,17 +100,21 @@ def bind_args(vector_field: VectorField, args: Any) -> Callable[..., Any]:
         raise ValueError(
             f"`vector_field` must be callable as f(t, y), got {type(vector_field).__name__}."
         )
-    if not isinstance(args, tuple) or _takes_args_whole(vector_field):
+    if not isinstance(args, tuple) or takes_args_whole(vector_field):
         return lambda t, y: vector_field(t, y, args)
     if not args:
         return vector_field
     return lambda t, y: vector_field(t, y, *args)
 
 
-def _takes_args_whole(vector_field: VectorField) -> bool:
+def takes_args_whole(vector_field: VectorField) -> bool:
+    """Whether a tuple of arguments is handed over as one: f's third, last parameter is `args`."""
     function = vector_field
     if isinstance(vector_field, torch.nn.Module):
         function = vector_field.forward
+    if isinstance(function, types.FunctionType) and not hasattr(function, "__wrapped__"):
+        code = function.__code__  # a signature takes long, and stops torch.compile at times
+        return code.co_argcount == 3 and code.co_varnames[2] == "args"
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # builtins have no signature

@@ -1,0 +1,37 @@
+"""Who looks at a solve: autograd, forward-mode differentiation, torch.func, torch.compile."""
+
+import torch
+from torch import Tensor
+from torch._C import _functorch  # type: ignore[attr-defined]
+from torch.autograd import forward_ad
+
+
+def transformed() -> bool:
+    """Whether a compiler or a function transform traces what runs now."""
+    return torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0
+
+
+def mapped(x: object) -> bool:
+    """Whether torch.func.vmap hides a dimension of x: no part of it can be read on the host."""
+    if torch.compiler.is_compiling() or not _in_transform():
+        return False
+    while isinstance(x, Tensor) and _functorch.is_functorch_wrapped_tensor(x):
+        if _functorch.is_batchedtensor(x):
+            return True
+        x = _functorch.get_unwrapped(x)
+    return False
+
+
+def tracked(x: object) -> bool:
+    """Whether derivatives with respect to x may be asked for."""
+    if not isinstance(x, Tensor):
+        return False
+    if x.requires_grad or torch.compiler.is_compiling():
+        return x.requires_grad
+    if _functorch.is_functorch_wrapped_tensor(x):
+        return True
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+
+
+def _in_transform() -> bool:
+    return _functorch.maybe_current_level() is not None
