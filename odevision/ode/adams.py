@@ -8,7 +8,6 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -68,7 +67,7 @@ class Adams(AbstractSolver):
     max_iters: int = 1
     rtol: Number | Tensor | None = None
     atol: Number | Tensor = 0.0
-    kind: ClassVar[str] = "multistep"
+    kind: str = dataclasses.field(init=False, default="multistep")
     name: str = dataclasses.field(init=False)
     lands_on_saves: bool = dataclasses.field(init=False)
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import Tensor
 
 from odevision.gradient.problem import Problem
-from odevision.ode.event import Event, attach_root_gradient
+from odevision.ode.event import Event, attach_root_gradient, first_order
 from odevision.ode.interpolation import DenseOutput, Interpolant
 from odevision.ode.loop import Trajectory
 from odevision.ode.solution import Result, Solution
-from odevision.solve.checks import needs_gradient
+from odevision.ode.tracing import tracked, transformed
 from odevision.types import Scalar, State
 
 
@@ -39,27 +40,38 @@ def answer(
     for i, event in enumerate(events):
         mine = [_root(problem, event, t, y) for j, t, y in roots if j == i]
         event_ts.append(torch.stack([t for t, _ in mine]) if mine else t1.new_zeros((0,)))
-        ys = [y for _, y in mine]
-        event_ys.append(torch.stack(ys) if ys else y1.new_zeros((0, *y1.shape)))
+        event_ys.append(_stack([y for _, y in mine], y1))
         if event.terminal and mine and path.t == roots[-1][1] and roots[-1][0] == i:
             (t1, y1), result = mine[-1], Result.EVENT
     if path.error is not None:
         result = path.error.result
-    ys = _follow_times(problem, saved, save_at) if saved else [y1]
-    ts = [t for t, _ in saved] if saved else [path.t]
+    if save_at is None:
+        saved, ys = [(path.t, y1)], [y1]
+    else:
+        ys = _follow_times(problem, saved, save_at)
     unpack = lambda y, lead=0: y if problem.layout is None else problem.layout.unpack(y, lead)
+    inside = None
+    if problem.wanted.dense:
+        inside = DenseOutput(
+            pieces, problem.t0, path.t, problem.y0, problem.layout, problem.term().clock
+        )
     return Solution(
-        ts=torch.tensor(ts, dtype=problem.y0.real.dtype, device=problem.y0.device),
-        ys=unpack(torch.stack(ys), 1),
+        ts=torch.tensor([t for t, _ in saved], dtype=t1.dtype, device=t1.device),
+        ys=unpack(_stack(ys, y1), 1),
         y1=unpack(y1),
         stats=problem.stats,
         result=result,
         t1=t1,
         error=path.error,
-        interpolant=DenseOutput(pieces, unpack) if pieces else None,
+        interpolant=inside,
         event_ts=tuple(event_ts),
         event_ys=tuple(unpack(y, 1) for y in event_ys),
     )
+
+
+def _stack(states: Sequence[State], like: State) -> Tensor:
+    """The states one above the other, shape (states, *like.shape); there may be none."""
+    return torch.stack(list(states)) if states else like.new_zeros((0, *like.shape))
 
 
 def _sort(
@@ -90,7 +102,7 @@ def _time(problem: Problem, t: float) -> Scalar:
 
 def _root(problem: Problem, event: Event, t: float, y: State) -> tuple[Scalar, State]:
     time = _time(problem, t)
-    if not torch.is_grad_enabled():
+    if not (torch.is_grad_enabled() or transformed()):
         return time, y
     layout, term = problem.layout, problem.term()
     term.clock = None  # time has its gradients already
@@ -103,16 +115,23 @@ def _follow_times(
 ) -> list[State]:
     """The saved states, which move by f where their times move.
 
-    A save time at t0 or t1 stays there where these are tensors of their own: they move it.
+    The steps move with t0 and t1, and saved states with the steps. That is taken off for times
+    inside, and where the times are tensors of their own.
     """
-    if not (isinstance(save_at, Tensor) and needs_gradient(save_at)):
-        return [y for _, y in saved]
     term = problem.term()
+    own = save_at.flatten() if isinstance(save_at, Tensor) and tracked(save_at) else None
+    if isinstance(save_at, str) or (own is None and term.clock is None):
+        return [y for _, y in saved]
     term.clock = None
     states = []
-    for (t, y), time in zip(saved, save_at.flatten(), strict=False):
-        fixed = _time(problem, t)
-        slope = term(fixed.detach(), y)
-        shift = (time - time.detach()).to(fixed) - (fixed - fixed.detach())
-        states.append(y + slope * shift)
+    for i, (t, y) in enumerate(saved):
+        if own is None and t in (problem.t0, problem.t1):
+            states.append(y)
+            continue
+        moved = _time(problem, t)
+        shift = moved.detach() - moved
+        if own is not None:
+            shift = shift + (own[i] - own[i].detach()).to(shift)
+        slope = term(moved.detach(), y)
+        states.append(y + slope * first_order(shift, "save_at"))
     return states

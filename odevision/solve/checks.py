@@ -12,11 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
-from odevision.gradient import GRADIENTS
+from odevision.ode.compiled import CompiledRungeKutta
 from odevision.ode.controller import ConstantController, Controller, PIDController
 from odevision.ode.event import Event
+from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solver import AbstractSolver
 from odevision.ode.solvers import SOLVERS
+from odevision.ode.state import StateLayout
+from odevision.ode.tracing import mapped, transformed
 from odevision.types import Number, State, VectorField
 
 Gradient = Literal["direct", "checkpointed"]
@@ -101,7 +104,7 @@ def read_time(name: str, value: Number | Tensor) -> float:
             f"`{name}` must be one number, got shape {tuple(value.shape)}. Try "
             "batch='independent' where each sample has its own."
         )
-    if _mapped(value):
+    if mapped(value):
         raise ValueError(_NOT_MAPPED.format(name))
     time = float(value.detach() if isinstance(value, Tensor) else value)
     if not math.isfinite(time):
@@ -109,54 +112,30 @@ def read_time(name: str, value: Number | Tensor) -> float:
     return time
 
 
-def refuse_mapped(controller: Controller, vector_field: VectorField, inputs: Any) -> None:
+def refuse_mapped(
+    controller: Controller, events: Sequence[Event], vector_field: VectorField, inputs: Any
+) -> None:
     """Under vmap no sample can have accepted steps of its own, and none can be read by the host.
 
     Args:
         controller: chooses the steps.
+        events: what to look for.
         vector_field: f; a module's parameters may be mapped over.
         inputs: nested tensors that enter the solve beside them.
 
     Raises:
-        ValueError: the steps are adaptive, and an input is mapped over.
+        ValueError: the steps are adaptive, or events looked for, and an input is mapped over.
     """
-    if not controller.adaptive or not _transformed():
+    if not (controller.adaptive or events) or not transformed():
         return
     held = vector_field.parameters() if isinstance(vector_field, nn.Module) else ()
-    if any(map(_mapped, (*held, *pytree.tree_leaves(inputs)))):
+    if any(map(mapped, (*held, *pytree.tree_leaves(inputs)))):
+        what = "`num_steps` must be given" if controller.adaptive else "`event` must be left out"
         raise ValueError(
-            "`num_steps` must be given under torch.func.vmap: its samples would accept different "
-            "steps. Try num_steps=4, or batch='independent' in place of vmap, with the samples in "
-            "dimension 0 of y0."
+            f"{what} under torch.func.vmap: each sample would go its own way. Try num_steps=4 and "
+            "no event, or batch='independent' in place of vmap, with the samples in dimension 0 of "
+            "y0."
         )
-
-
-def _transformed() -> bool:
-    """Whether a transform of torch.func is at work."""
-    compiling = torch.compiler.is_compiling()
-    return not compiling and torch._C._functorch.maybe_current_level() is not None
-
-
-def _mapped(value: object) -> bool:
-    """Whether vmap hides a dimension of this."""
-    functorch = torch._C._functorch
-    if not _transformed():
-        return False
-    while isinstance(value, Tensor) and functorch.is_functorch_wrapped_tensor(value):
-        if functorch.is_batchedtensor(value):
-            return True
-        value = functorch.get_unwrapped(value)
-    return False
-
-
-def needs_gradient(value: object) -> bool:
-    """Whether a time is a tensor that gradients may be asked of."""
-    if not isinstance(value, Tensor):
-        return False
-    return value.requires_grad or (
-        torch._C._functorch.maybe_current_level() is not None
-        and torch._C._functorch.is_functorch_wrapped_tensor(value)
-    )
 
 
 def read_controller(
@@ -201,6 +180,31 @@ def read_controller(
     return controller
 
 
+def compiled(
+    solver: AbstractSolver,
+    controller: Controller,
+    vector_field: VectorField,
+    layout: StateLayout | None,
+    ends: tuple[object, object],
+    keeps_stages: bool,
+) -> CompiledRungeKutta:
+    """The solver with its steps compiled.
+
+    Raises:
+        ValueError: it is none that can be, or gradients of t0 or t1 are asked for.
+    """
+    if not isinstance(solver, ExplicitRungeKutta):
+        raise ValueError(
+            "`compile` must go with an explicit Runge-Kutta method such as 'dopri5', got "
+            f"{solver.name!r}. Try compile=False."
+        )
+    if ends != (None, None):
+        raise ValueError(
+            "`compile` must be False where t0 or t1 requires a gradient. Try .detach() on them."
+        )
+    return CompiledRungeKutta(solver, vector_field, layout, controller, keeps_stages)
+
+
 def read_save_times(
     save_at: Sequence[Number] | Tensor | None, t0: float, t1: float
 ) -> tuple[float, ...]:
@@ -214,7 +218,7 @@ def read_save_times(
     slack = save_slack(save_at, t0, t1)
     if not isinstance(save_at, Iterable):
         raise ValueError(f"`save_at` must hold times, got {save_at!r}. Try [{save_at!r}].")
-    if _mapped(save_at):
+    if mapped(save_at):
         raise ValueError(_NOT_MAPPED.format("save_at"))
     if isinstance(save_at, Tensor):
         save_at = save_at.flatten().tolist()
@@ -232,7 +236,7 @@ def read_save_times(
 
 
 def save_slack(save_at: object, t0: float, t1: float) -> float:
-    """Rounding of the times to save: a rounded t0 or t1, as in a float32 linspace, is meant as such."""
+    """Rounding of the times to save: as in a float32 linspace, a rounded t1 is meant as t1."""
     precision = sys.float_info.epsilon
     if isinstance(save_at, Tensor) and save_at.is_floating_point():
         precision = torch.finfo(save_at.dtype).eps
