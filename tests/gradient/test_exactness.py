@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from cases import CASES, Case, drawn, gradients, leaf_args, module
+from cases import CASES, FAMILIES, Case, drawn, gradients, leaf_args, module
 from problems import DOUBLE
 from torch import nn
 
 from odevision import odesolve
 from odevision.ode.controller import PIDController
 from odevision.ode.loop import integrate
-from odevision.ode.methods import METHODS
-from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solution import Stats
+from odevision.ode.solver import Memory
+from odevision.ode.solvers import SOLVERS
 from odevision.ode.term import ODETerm
 
 ADAPTIVE = ["heun", "bosh3", "dopri5", "tsit5"]
@@ -26,7 +26,7 @@ def assert_equal_gradients(make, **options) -> None:
 
 
 @pytest.mark.parametrize("num_steps", [3, 10, 30])
-@pytest.mark.parametrize("solver", list(METHODS))
+@pytest.mark.parametrize("solver", FAMILIES)
 def test_checkpointed_equals_direct_for_every_method(solver: str, num_steps: int) -> None:
     assert_equal_gradients(module, solver=solver, num_steps=num_steps)
 
@@ -59,7 +59,7 @@ def test_checkpointed_equals_direct_across_rejected_steps(solver: str, save_at) 
     assert_equal_gradients(leaf_args, solver=solver, controller=controller, save_at=save_at)
 
 
-@pytest.mark.parametrize("solver", list(METHODS))
+@pytest.mark.parametrize("solver", FAMILIES)
 def test_checkpointed_equals_direct_in_saved_states(solver: str) -> None:
     assert_equal_gradients(module, solver=solver, num_steps=4, save_at=SAVED)
 
@@ -92,7 +92,7 @@ def test_the_step_sizes_stay_out_of_the_graph(solver: str, gradient: str) -> Non
         gradient=gradient,  # pyright: ignore[reportArgumentType]
     )
     ours = torch.autograd.grad(solution.y1.square().sum(), case.wanted)
-    steps, method = [], ExplicitRungeKutta(METHODS[solver])
+    steps, method = [], SOLVERS[solver]
     term = ODETerm(lambda t, y: case.vector_field(t, y, *case.args), Stats())
     with torch.no_grad():
         integrate(
@@ -103,18 +103,18 @@ def test_the_step_sizes_stay_out_of_the_graph(solver: str, gradient: str) -> Non
             0.0,
             1.0,
             max_steps=100,
-            on_accept=lambda step, y: steps.append(step),
+            on_accept=lambda step, y, memory: steps.append(step),
         )
     y = case.y0
     for step in steps:  # the same grid, its times plain numbers
-        y = method.step(term, step.t0, step.t1, y, None, all_stages=False).y1
+        y = method.step(term, step.t0, step.t1, y, None, Memory(), all_stages=False).y1
     theirs = torch.autograd.grad(y.square().sum(), case.wanted)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
-@pytest.mark.parametrize("solver", list(METHODS))
+@pytest.mark.parametrize("solver", FAMILIES)
 def test_constant_steps_pass_gradcheck_in_state_and_arguments(solver: str, gradient) -> None:
     def solve(y0, a):
         f = lambda t, y, a: torch.sin(a * y) + t * a
