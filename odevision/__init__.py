@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from odevision.nn import ODEBlock
     from odevision.ode.controller import ConstantController, GridController, PIDController
     from odevision.ode.event import Event
+    from odevision.ode.per_sample import PerSample
     from odevision.ode.solution import Solution, SolveError, Stats
     from odevision.solve import list_solvers, odesolve
 
@@ -24,6 +25,7 @@ __all__ = [
     "GridController",
     "ODEBlock",
     "PIDController",
+    "PerSample",
     "Solution",
     "SolveError",
     "Stats",
@@ -39,6 +41,7 @@ _HOMES = {
     "Event": "odevision.ode.event",
     "GridController": "odevision.ode.controller",
     "PIDController": "odevision.ode.controller",
+    "PerSample": "odevision.ode.per_sample",
     "ODEBlock": "odevision.nn",
     "Solution": "odevision.ode.solution",
     "SolveError": "odevision.ode.solution",

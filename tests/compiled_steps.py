@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from odevision import Event, SolveError, odesolve
 from odevision.gradient import problem
 from odevision.ode.compiled import _GRAPHS
-from odevision.ode.compiled_loop import STEPS_A_CALL
+from odevision.ode.compiled_loop import MOST_ENTRIES, STEPS_A_CALL
 from odevision.ode.controller import PIDController
 from odevision.ode.norm import rms_norm
 
@@ -103,7 +103,8 @@ def test_the_loop_inside_a_graph_takes_the_steps_of_the_plain_one(
     graphs: list[Any], settings: dict[str, Any], t0: float, t1: float
 ) -> None:
     f = field()
-    controller = PIDController(**({"rtol": 1e-6, "atol": 1e-7} | settings))
+    given: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-7} | settings
+    controller = PIDController(**given)
     paths = []
     for compile in (False, True):
         seen: list[tuple[float, float]] = []
@@ -200,6 +201,14 @@ def test_one_graph_serves_all_solves_of_a_field(graphs: list[Any]) -> None:
         for t1 in (0.5, 1.0, -2.0):
             odesolve(f, start(), 0.0, t1, compile=True)
     assert len(graphs) == 1
+
+
+def test_a_large_state_takes_no_steps_behind_its_end(graphs: list[Any]) -> None:
+    y0 = torch.ones(MOST_ENTRIES + 1)
+    f = lambda t, y: -y
+    with torch.no_grad():
+        plain, compiled = (odesolve(f, y0, 0.0, 1.0, compile=compile) for compile in (False, True))
+    assert compiled.stats == plain.stats
 
 
 def test_a_field_that_goes_takes_its_graphs_along(graphs: list[Any]) -> None:

@@ -17,7 +17,13 @@ each_gradient = pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
 
 def dense(solver: str = "tsit5", problem=LOGISTIC, **options):
     return odesolve(
-        problem.vector_field, problem.y0, problem.t0, problem.t1, solver=solver, dense=True, **options
+        problem.vector_field,
+        problem.y0,
+        problem.t0,
+        problem.t1,
+        solver=solver,
+        dense=True,
+        **options,
     )
 
 
@@ -121,9 +127,7 @@ def test_it_covers_what_a_failed_solve_reached() -> None:
 
 
 def test_backward_in_time() -> None:
-    solution = odesolve(
-        LOGISTIC.vector_field, LOGISTIC.y1, 2, 0, rtol=1e-8, atol=1e-9, dense=True
-    )
+    solution = odesolve(LOGISTIC.vector_field, LOGISTIC.y1, 2, 0, rtol=1e-8, atol=1e-9, dense=True)
     for t in between(LOGISTIC):
         assert error(solution.interpolant(t), LOGISTIC.exact(t)) < 1e-6
 
@@ -140,9 +144,7 @@ def test_an_empty_interval_is_constant() -> None:
 
 
 def test_a_solve_that_fails_at_once_is_read_at_its_start() -> None:
-    solution = odesolve(
-        lambda t, y: y * math.nan, LOGISTIC.y0, 0, 1, dense=True, throw=False
-    )
+    solution = odesolve(lambda t, y: y * math.nan, LOGISTIC.y0, 0, 1, dense=True, throw=False)
     assert torch.equal(solution.interpolant(0.0), LOGISTIC.y0)
     with pytest.raises(ValueError, match="`t` must lie between 0.0 and 0.0"):
         solution.interpolant(0.5)

@@ -411,9 +411,7 @@ def test_second_derivatives_through_an_event_are_refused(gradient) -> None:
 def test_second_derivatives_beside_an_event_stay_possible() -> None:
     y0 = scalar(2.0)
     event = Event(lambda t, y: y - 0.5, terminal=False)
-    solution = odesolve(
-        lambda t, y: -y * y, y0, 0, 5, event=event, gradient="direct", **TIGHT
-    )
+    solution = odesolve(lambda t, y: -y * y, y0, 0, 5, event=event, gradient="direct", **TIGHT)
     (first,) = torch.autograd.grad(solution.y1, y0, create_graph=True)
     (second,) = torch.autograd.grad(first, y0)
     assert float(second) == pytest.approx(-2 * 5 / (1 + 5 * 2.0) ** 3, rel=1e-7)

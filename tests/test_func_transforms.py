@@ -181,9 +181,13 @@ def test_grad_and_jvp_reach_the_ends_of_the_interval(gradient) -> None:
 @each_gradient
 def test_grad_reaches_saved_times_and_event_times(gradient) -> None:
     def saved(times):
-        return odesolve(
-            field, Y0, 0, 1, args=(W,), save_at=times, rtol=1e-9, atol=1e-9, gradient=gradient
-        ).ys[0].sum()
+        return (
+            odesolve(
+                field, Y0, 0, 1, args=(W,), save_at=times, rtol=1e-9, atol=1e-9, gradient=gradient
+            )
+            .ys[0]
+            .sum()
+        )
 
     times, h = torch.tensor([0.3, 0.7], dtype=DOUBLE), 1e-5
     slope = grad(saved)(times)
@@ -244,9 +248,7 @@ def test_events_are_refused_under_vmap() -> None:
 def test_second_derivatives_of_an_events_time_are_refused_in_every_mode(gradient) -> None:
     def crossing(y0):
         level = Event(lambda t, y: y[0] - 0.5)
-        return odesolve(
-            lambda t, y: -y, y0, 0, 5, num_steps=20, event=level, gradient=gradient
-        ).t1
+        return odesolve(lambda t, y: -y, y0, 0, 5, num_steps=20, event=level, gradient=gradient).t1
 
     y0 = torch.tensor([2.0], dtype=DOUBLE)
     second = (jacrev(grad(crossing)), jacfwd(grad(crossing)), jacfwd(jacfwd(crossing)))

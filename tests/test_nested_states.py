@@ -44,7 +44,11 @@ def test_a_nested_state_moves_as_its_concatenation(nesting: str, gradient, solve
     options = {"solver": solver, "num_steps": 5, "save_at": [0.0, 0.4, 1.0], "gradient": gradient}
     nested = odesolve(lambda t, y: make(*turn(t, *open_(y))), make(x, v), 0, 1, **options)
     flat = odesolve(
-        lambda t, y: torch.cat(turn(t, y[:, :3], y[:, 3:]), 1), torch.cat([x, v], 1), 0, 1, **options
+        lambda t, y: torch.cat(turn(t, y[:, :3], y[:, 3:]), 1),
+        torch.cat([x, v], 1),
+        0,
+        1,
+        **options,
     )
     for ours, columns in zip(open_(nested.ys), (slice(0, 3), slice(3, 6)), strict=True):
         assert torch.equal(ours, flat.ys[:, :, columns])
@@ -78,7 +82,9 @@ def test_leaves_of_several_shapes_that_share_the_samples(gradient) -> None:
     torch.testing.assert_close(y1[0], expected, rtol=1e-8, atol=1e-9)
     assert torch.equal(y1[1], rate)
     ours = torch.autograd.grad(y1[0].square().sum(), (images, rate))
-    for a, b in zip(ours, torch.autograd.grad(expected.square().sum(), (images, rate)), strict=True):
+    for a, b in zip(
+        ours, torch.autograd.grad(expected.square().sum(), (images, rate)), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8)
 
 
@@ -122,7 +128,10 @@ def test_each_leaf_keeps_its_dtype(gradient) -> None:
 
 def test_samples_of_a_batch_are_told_apart_by_the_norm() -> None:
     shared = StateLayout.of((torch.ones(3, 2), torch.ones(3, 4, 5)))
-    assert (shared.batch, shared.pack((torch.ones(3, 2), torch.ones(3, 4, 5))).shape) == (3, (3, 22))
+    assert (shared.batch, shared.pack((torch.ones(3, 2), torch.ones(3, 4, 5))).shape) == (
+        3,
+        (3, 22),
+    )
     hard = shared.pack((torch.tensor([[0.0], [4.0], [0.0]]).expand(3, 2), torch.zeros(3, 4, 5)))
     assert float(worst_sample_norm(hard)) == pytest.approx((2 * 16 / 22) ** 0.5)
 

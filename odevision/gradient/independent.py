@@ -1,9 +1,9 @@
 """Gradients of solves in which every sample has a clock of its own.
 
 The loop runs without a graph, and an attempted step leaves behind which rows accepted it. Both
-gradients make these rows' steps again: rows that rejected a step are in no graph. (To select between
-accepted and rejected rows in a graph is no way out: the gradient of a rejected row would be 0 times
-its derivatives, which is NaN where one of them overflowed.)
+gradients make these rows' steps again: rows that rejected a step are in no graph. (To choose
+between accepted and rejected rows inside a graph is no way out: the gradient of a rejected row
+would be 0 times its derivatives, which is NaN where one of them overflowed.)
 """
 
 import dataclasses

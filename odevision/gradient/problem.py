@@ -69,12 +69,14 @@ class Problem:
         f = bind_args(self.vector_field, args)
         if self.layout is not None:
             f = self.layout.field(f)
-        clock = Clock(self.t0, self.t1, ends) if any(x is not None for x in ends) else None
-        return ODETerm(f, self.stats, phase, clock, args)
+        return ODETerm(f, self.stats, phase, self.clock(ends), args)
 
-    def integrate(
-        self, term: ODETerm, y0: State, on_accept: OnAccept | None = None
-    ) -> Trajectory:
+    def clock(self, ends: tuple[Tensor | None, Tensor | None] | None = None) -> Clock | None:
+        """What carries the gradients of t0 and t1, or of others in their place."""
+        ends = self.ends if ends is None else ends
+        return None if ends == (None, None) else Clock(self.t0, self.t1, ends)
+
+    def integrate(self, term: ODETerm, y0: State, on_accept: OnAccept | None = None) -> Trajectory:
         """Run the loop."""
         ahead = compiled_loop(
             self.solver, self.controller, self.wanted, term, self.t1, self.max_steps, on_accept

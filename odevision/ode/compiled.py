@@ -118,14 +118,14 @@ class CompiledRungeKutta(AbstractSolver):
                 f"{type(owner).__name__}, which cannot be recognized from solve to solve."
             ) from error
         method = getattr(self.vector_field, "__func__", None)
-        key = (method, self.base.tableau.name, self.layout, *key)
-        if key not in graphs:
-            made = make(self.base, self.layout, *key[4:])
+        kind = (method, self.base.tableau.name, self.layout, options is None, *key)
+        if kind not in graphs:
+            made = make(self.base, self.layout, *key[1:])
             # A code object of its own: torch.compile limits how often one is compiled.
             code = made.__code__.replace()
             made = types.FunctionType(code, made.__globals__, closure=made.__closure__)
-            graphs[key] = torch.compile(made, fullgraph=True, dynamic=False, options=options)
-        return graphs[key]
+            graphs[kind] = torch.compile(made, fullgraph=True, dynamic=False, options=options)
+        return graphs[kind]
 
 
 def bind(layout: StateLayout | None, vector_field: VectorField, args: Any) -> Callable[..., State]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from odevision.ode.norm import split_norm, worst_sample_norm
+from odevision.ode.norm import max_norm, rms_norm, split_norm, worst_sample_norm
 from odevision.ode.solver import AbstractSolver, Field, Step
 from odevision.types import Number, Scalar, State
 
@@ -254,9 +254,7 @@ class PIDController:
         size = size1 if accept else size0
         return Proposal(accept, math.copysign(length, dt), ratio, history, size)
 
-    def _failed(
-        self, dt: float, ratio: float, previous: Proposal, size: State | None
-    ) -> Proposal:
+    def _failed(self, dt: float, ratio: float, previous: Proposal, size: State | None) -> Proposal:
         """After a step that gave no finite error."""
         shorter = abs(dt) * self.min_factor
         if abs(dt) > self._least:  # at dt_min itself the loop gives up
@@ -289,7 +287,7 @@ class PIDController:
             # Sample by sample and not entry by entry, where outliers of the noise would count.
             error = error * (1 - floor / size_of_error).clamp_(min=0)
         rtol, atol = self.rtol, self.atol
-        if isinstance(rtol, Tensor) or isinstance(atol, Tensor) or rtol == 0:
+        if isinstance(rtol, Tensor) or isinstance(atol, Tensor) or self._left_out == 1:
             return error / self._scale(size)
         if atol == 0:  # an entry that rests at 0 would be 0 / 0
             return error / size.clamp_(min=torch.finfo(size.dtype).tiny)
@@ -302,9 +300,10 @@ class PIDController:
 
     @property
     def _left_out(self) -> float:
-        """What `_scaled` leaves to the caller to divide by: rtol where that is a number above 0."""
+        """What `_scaled` leaves to the caller to divide by: rtol where the norm scales with it."""
         numbers = not (isinstance(self.rtol, Tensor) or isinstance(self.atol, Tensor))
-        return float(self.rtol) if numbers and self.rtol != 0 else 1.0
+        scales = self.norm in (worst_sample_norm, rms_norm, max_norm)
+        return float(self.rtol) if numbers and scales and self.rtol != 0 else 1.0
 
     def noise_level(self, y: State) -> float:
         """Relative rounding error of f on such a state."""

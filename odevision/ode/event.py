@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from odevision.ode.interpolation import Interpolant
+from odevision.ode.per_sample import select_samples
+from odevision.ode.term import bind_args
 from odevision.ode.tracing import tracked, transformed
 
 
@@ -19,14 +21,17 @@ class Event:
     Two crossings within one step cancel out and are missed: bound the step by `dt_max` then.
 
     Args:
-        function: g, called as g(t, y) with t of shape () and y nested like y0; it returns one
-            number, or under batch="independent", where t has shape (batch, 1, ..., 1), one number a
-            sample, shape (batch,). A module's parameters, and whatever else g closes over, receive
-            gradients through the event's time and state.
+        function: g, called as g(t, y), or g(t, y, *args) where args are given, with t of shape ()
+            and y nested like y0; it returns one number. Under batch="independent" it receives some
+            of the samples, with t of shape (rows, 1, ..., 1), and returns one number each, shape
+            (rows,). A module's parameters, and whatever else g closes over, receive gradients
+            through the event's time and state.
         terminal: end the solve there.
         direction: +1 counts crossings from below zero to above, as the solve goes, -1 those from
             above to below, 0 both.
         tolerance: of the root's time, in ODE time; 0 finds it to rounding.
+        args: further arguments for g, as those of `odesolve` for f; `PerSample` marks those with
+            one entry a sample.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -36,6 +41,7 @@ class Event:
     terminal: bool = True
     direction: int = 0
     tolerance: float = 0.0
+    args: Any = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be looked for."""
@@ -47,6 +53,10 @@ class Event:
             raise ValueError(f"`direction` must be -1, 0 or 1, got {self.direction!r}.")
         if not self.tolerance >= 0:
             raise ValueError(f"`tolerance` must be at least 0, got {self.tolerance!r}.")
+
+    def bind(self, samples: Tensor | None = None) -> Callable[[Tensor, Any], Any]:
+        """The function g(t, y) with its arguments, those of all samples or of some."""
+        return bind_args(self.function, select_samples(self.args, samples))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +113,7 @@ class EventWatch:
                 return found[:count]
         return found
 
-    def inner_root(
-        self, t: float, y1: Tensor, inside: Callable[[], Interpolant]
-    ) -> float | None:
+    def inner_root(self, t: float, y1: Tensor, inside: Callable[[], Interpolant]) -> float | None:
         """The first root that lies well inside a step, which is looked at and not noted.
 
         An interpolant is far more accurate close to the ends of its step than inside it.
@@ -138,7 +146,7 @@ class EventWatch:
             at = lambda t: float(self._evaluate(event, t, step(t)))
             g_a, g_b = at(a), at(b)
             for i in range(200):
-                if abs(b - a) <= tolerance or g_b == 0:
+                if abs(b - a) <= tolerance:
                     break
                 t = 0.5 * (a + b)
                 if i % 2 == 0 and g_a != g_b and math.isfinite(g_a - g_b):
@@ -188,9 +196,7 @@ def attach_root_gradient(
     return t + shift, y + slope * shift.reshape(column.shape)
 
 
-def _slopes(
-    g: Callable[[Tensor, Tensor], Tensor], t: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
+def _slopes(g: Callable[[Tensor, Tensor], Tensor], t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The derivatives of sum(g) by t and y."""
     if transformed():  # where requires_grad_() is not allowed
         return torch.func.grad(lambda t, y: g(t, y).sum(), (0, 1))(t, y)
@@ -229,12 +235,12 @@ class _FirstOrder(torch.autograd.Function):
         ctx.save_for_forward(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Refusal.apply(gradient, *ctx.saved_tensors, ctx.what), None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return _Refusal.apply(*grad_outputs, *ctx.saved_tensors, ctx.what), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return _Refusal.apply(tangent, *ctx.saved_tensors, ctx.what)
+    def jvp(ctx: Any, *grad_inputs: Tensor | None) -> Tensor:
+        return _Refusal.apply(grad_inputs[0], *ctx.saved_tensors, ctx.what)
 
 
 class _Refusal(torch.autograd.Function):
@@ -251,11 +257,11 @@ class _Refusal(torch.autograd.Function):
         ctx.what = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         _refuse(ctx.what)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+    def jvp(ctx: Any, *grad_inputs: Tensor | None) -> Any:
         _refuse(ctx.what)
 
 

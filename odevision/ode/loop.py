@@ -111,9 +111,7 @@ class Ends:
             if self.f1 is None:
                 self.f1 = self._term(step.t1, step.y1)
             bump = self._solver.bump(step)
-            self._interpolant = Interpolant(
-                step.t0, step.t1, step.y0, step.y1, f0, self.f1, bump
-            )
+            self._interpolant = Interpolant(step.t0, step.t1, step.y0, step.y1, f0, self.f1, bump)
         return self._interpolant
 
 
@@ -338,9 +336,7 @@ def _hopeless(
     assert isinstance(controller, PIDController)  # other steps are rejected by Newton only
     ratio = proposal.error_ratio
     cause = f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
-    return fail(
-        Result.DT_UNDERFLOW, cause, worst_sample(controller.scaled_error(solver, step))
-    )
+    return fail(Result.DT_UNDERFLOW, cause, worst_sample(controller.scaled_error(solver, step)))
 
 
 def _largest(slope: State | None) -> float | None:

@@ -29,7 +29,9 @@ def worst_sample_norm(x: State) -> Scalar:
     return _worst_root(x) / max(_entries(x), 1) ** 0.5
 
 
-def split_norm(norm: Callable[[State], Scalar], x: State) -> tuple[Callable[[State], Scalar], float]:
+def split_norm(
+    norm: Callable[[State], Scalar], x: State
+) -> tuple[Callable[[State], Scalar], float]:
     """A norm of tensors like x as a function and a divisor for the host, which saves an operation."""
     if norm is worst_sample_norm:
         return _worst_root, max(_entries(x), 1) ** 0.5

@@ -27,12 +27,11 @@ class PerSample(NamedTuple):
 def select_samples(args: Any, samples: Int64[Tensor, " rows"] | None) -> Any:
     """The arguments as f receives them: of each `PerSample` the given samples, or None for all."""
 
+    def pick(part: Any) -> Any:
+        return part if samples is None else part.index_select(0, samples)
+
     def select(x: Any) -> Any:
-        if not isinstance(x, PerSample):
-            return x
-        if samples is None:
-            return x.value
-        return pytree.tree_map_only(Tensor, lambda part: part.index_select(0, samples), x.value)
+        return pytree.tree_map_only(Tensor, pick, x.value) if isinstance(x, PerSample) else x
 
     return pytree.tree_map(select, args, is_leaf=_is_per_sample)
 

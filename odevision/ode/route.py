@@ -56,9 +56,7 @@ class Route:
     def _between(self, a: float, t: float, b: float) -> bool:
         return self._along(a) < self._along(t) < self._along(b)
 
-    def _snap(
-        self, times: Sequence[float], targets: Sequence[float], slack: float
-    ) -> list[float]:
+    def _snap(self, times: Sequence[float], targets: Sequence[float], slack: float) -> list[float]:
         i, snapped = 0, []
         for t in times:  # both are ordered: one walk finds all neighbors
             while i + 1 < len(targets) and abs(targets[i + 1] - t) < abs(targets[i] - t):
@@ -121,4 +119,3 @@ class Route:
         """The next time in the precision that f receives."""
         info = torch.finfo(self._dtype)
         return t + sign * max(info.eps * abs(t), info.tiny)
-

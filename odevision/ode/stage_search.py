@@ -19,10 +19,7 @@ from odevision.ode.stage_system import Slopes, StageSystem
 from odevision.types import State
 
 
-
-def first_knowledge(
-    f: Field, t0: float, y0: State, num_samples: int
-) -> tuple[float, float, float]:
+def first_knowledge(f: Field, t0: float, y0: State, num_samples: int) -> tuple[float, float, float]:
     """What is known at the start of a solve: a probe tells whether samples are coupled."""
     jacobian = Jacobian(f)
     coupled = num_samples > 1 and _leaks(jacobian, t0, y0, num_samples)

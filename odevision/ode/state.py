@@ -94,9 +94,7 @@ class StateLayout:
             shapes = [(packed.shape[lead], *shape[1:]) for shape in shapes]
         leaves = [
             _cast(part, dtype).reshape((*front, *shape))
-            for part, shape, dtype in zip(
-                packed.split(sizes, -1), shapes, self.dtypes, strict=True
-            )
+            for part, shape, dtype in zip(packed.split(sizes, -1), shapes, self.dtypes, strict=True)
         ]
         return pytree.tree_unflatten(leaves, self.spec)
 

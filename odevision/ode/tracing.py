@@ -1,5 +1,7 @@
 """Who looks at a solve: autograd, forward-mode differentiation, torch.func, torch.compile."""
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 from torch._C import _functorch  # type: ignore[attr-defined]
@@ -22,7 +24,7 @@ def mapped(x: object) -> bool:
     return False
 
 
-def tracked(x: object) -> bool:
+def tracked(x: object) -> TypeGuard[Tensor]:
     """Whether derivatives with respect to x may be asked for."""
     if not isinstance(x, Tensor):
         return False

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import Tensor
 
 from odevision.gradient.problem import Problem
 from odevision.ode.event import Event, attach_root_gradient, first_order
@@ -53,7 +52,7 @@ def answer(
     inside = None
     if problem.wanted.dense:
         inside = DenseOutput(
-            pieces, problem.t0, path.t, problem.y0, problem.layout, problem.term().clock
+            pieces, problem.t0, path.t, problem.y0, problem.layout, problem.clock()
         )
     return Solution(
         ts=torch.tensor([t for t, _ in saved], dtype=t1.dtype, device=t1.device),
@@ -106,7 +105,8 @@ def _root(problem: Problem, event: Event, t: float, y: State) -> tuple[Scalar, S
         return time, y
     layout, term = problem.layout, problem.term()
     term.clock = None  # time has its gradients already
-    g = lambda t, y: event.function(t, y if layout is None else layout.unpack(y))
+    bound = event.bind()
+    g = lambda t, y: bound(t, y if layout is None else layout.unpack(y))
     return attach_root_gradient(g, term, time, y)
 
 

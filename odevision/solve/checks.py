@@ -251,7 +251,7 @@ def read_events(event: Event | Sequence[Event] | None) -> tuple[Event, ...]:
     """
     if event is None:
         return ()
-    events = tuple(event) if isinstance(event, list | tuple) else (event,)
+    events: tuple[Any, ...] = tuple(event) if isinstance(event, list | tuple) else (event,)
     for one in events:
         if not isinstance(one, Event):
             raise ValueError(

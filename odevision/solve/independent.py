@@ -53,7 +53,7 @@ def odesolve_independent(
     _refuse(controller, save_at, dense, observer, compile)
     assert not isinstance(controller, GridController)
     start, end = _read_time("t0", t0, packed), _read_time("t1", t1, packed)
-    _check_per_sample(args, len(packed))
+    _check_per_sample((args, *(event.args for event in events)), len(packed))
     if isinstance(controller, ConstantController) and save_at is None and not events:
         return _solve_fixed(
             vector_field, packed, t0, t1, start, end,
@@ -74,7 +74,7 @@ def odesolve_independent(
             start,
             end,
             start.new_tensor(points) if points else None,
-            (t0 if tracked(t0) else None, t1 if tracked(t1) else None),
+            (_gradient_of(t0), _gradient_of(t1)),
         ),
         wanted=RowsWanted(saves=saves, watch=_watch(events, layout)),
         max_steps=max_steps,
@@ -159,8 +159,13 @@ def _read_time(name: str, value: Number | Tensor, like: State) -> Float[Tensor, 
     return torch.full((batch,), value, dtype=dtype, device=device)
 
 
+def _gradient_of(time: Number | Tensor) -> Tensor | None:
+    """The time, where derivatives with respect to it may be asked for."""
+    return time if isinstance(time, Tensor) and tracked(time) else None
+
+
 def _refuse_infinite(t0: Float[Tensor, " batch"], t1: Float[Tensor, " batch"]) -> None:
-    """Read the times, which equal steps don't: a state that became NaN is returned as it is there."""
+    """Read the times. Equal steps don't, and return a state that became NaN as it is."""
     good = torch.stack([torch.isfinite(t0), torch.isfinite(t1)]).all(1).tolist()
     for name, times, finite in zip(("t0", "t1"), (t0, t1), good, strict=True):
         if not finite:
@@ -224,13 +229,13 @@ def _watch(events: Sequence[Event], layout: StateLayout | None) -> RowEventWatch
     view = user_view(layout)
 
     def evaluate(event: Event, t: Tensor, y: Tensor, samples: Tensor) -> Tensor:
-        value = event.function(*view(t, y))
+        value = event.bind(samples)(*view(t, y))
         if not isinstance(value, Tensor) or value.shape != samples.shape:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
                 f"`event` must return one number a sample, shape {tuple(samples.shape)}, got "
-                f"{shape}. Try y[:, 0] in place of y[0], and no tensor with one entry a sample "
-                "inside of it: only the samples that still run are in y."
+                f"{shape}. Try y[:, 0] in place of y[0], and Event(args=odevision.PerSample(...)) "
+                "for tensors with one entry a sample: only some of the samples are in y."
             )
         return value
 
@@ -253,11 +258,11 @@ def _solve_fixed(
     max_steps: int,
     throw: bool,
 ) -> Solution:
-    """Equal steps for all: the loop of one clock, on s from 0 to 1, reads nothing from the device."""
-    ends = tuple(
-        given.to(times).expand(len(y0)) if isinstance(given, Tensor) and tracked(given) else times
-        for given, times in ((t0, start), (t1, end))
-    )
+    """Equal steps for all: the loop of one clock, for s from 0 to 1; it reads nothing."""
+    ends = [
+        times if (given := _gradient_of(t)) is None else given.to(times).expand(len(y0))
+        for t, times in ((t0, start), (t1, end))
+    ]
     problem = Problem(
         vector_field=vector_field,
         args=args,

@@ -198,7 +198,8 @@ def _roots(
     if not len(t) or not (torch.is_grad_enabled() or transformed()):
         return t, y
     view = user_view(problem.layout)
-    g = lambda t, y: event.function(*view(t, y))
+    bound = event.bind(sample)
+    g = lambda t, y: bound(*view(t, y))
     f = _counted_slopes(problem, path, sample)
     root, y = attach_root_gradient(g, f, t.to(y.real.dtype), y)
     return t.detach() + (root - root.detach()).to(t.dtype), y

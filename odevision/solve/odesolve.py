@@ -170,11 +170,11 @@ def odesolve(
 
 def _stay(problem: Problem) -> State:
     """y0 as the end of an empty interval, which f moves where the ends move."""
-    term, y0 = problem.term(), problem.y0
-    if term.clock is None:
+    term, clock, y0 = problem.term(), problem.clock(), problem.y0
+    if clock is None:
         return y0
-    stretch, term.clock = term.clock.stretch(y0), None
-    return y0 + term(problem.t0, y0) * first_order(stretch, "t1")
+    term.clock = None
+    return y0 + term(problem.t0, y0) * first_order(clock.stretch(y0), "t1")
 
 
 def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch | None:
@@ -183,7 +183,7 @@ def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch 
 
     def evaluate(event: Event, t: float, y: Tensor) -> Tensor:
         time = torch.full((), t, dtype=y.real.dtype, device=y.device)
-        value = event.function(time, y if layout is None else layout.unpack(y))
+        value = event.bind()(time, y if layout is None else layout.unpack(y))
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(

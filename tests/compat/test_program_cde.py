@@ -1,6 +1,6 @@
-"""A user's program: a neural controlled differential equation by torchcde, on the installed drop-in.
+"""A user's program: a neural controlled differential equation, by torchcde.
 
-torchcde imports torchdiffeq by itself, so the program runs in a process of its own.
+torchcde imports torchdiffeq by itself: the program installs the drop-in first, in its own process.
 """
 
 import importlib.util
@@ -47,7 +47,7 @@ class NeuralCDE(torch.nn.Module):
 def spirals(num):
     """Which way a spiral turns, from its points and their times."""
     generator = torch.Generator().manual_seed(0)
-    t = torch.linspace(0, 4 * math.pi, 30)
+    t = torch.linspace(0, 4 * math.pi, 20)
     phase = 2 * math.pi * torch.rand(num, 1, generator=generator)
     labels = (torch.arange(num) % 2).float()
     angle = (2 * labels[:, None] - 1) * t + phase
@@ -80,8 +80,8 @@ print(json.dumps({
     "module": torchdiffeq.odeint.__module__,
     "losses": long,
     "accuracy": accuracy,
-    "adjoint": train(4, *smooth, rtol=1e-4, atol=1e-5)[0],
-    "direct": train(4, *smooth, rtol=1e-4, atol=1e-5, adjoint=False)[0],
+    "adjoint": train(3, *smooth, rtol=1e-4, atol=1e-5)[0],
+    "direct": train(3, *smooth, rtol=1e-4, atol=1e-5, adjoint=False)[0],
     "jumps": train(3, *kinked, rtol=1e-3, atol=1e-4, jumps=True, adjoint=False)[0],
 }))
 '''
@@ -116,7 +116,7 @@ def test_a_neural_cde_tells_which_way_a_spiral_turns(runs: dict[str, dict]) -> N
 
 
 @pytest.mark.parametrize(
-    ("part", "rel"), [("losses", 1e-3), ("adjoint", 1e-3), ("direct", 1e-3), ("jumps", 1e-2)]
+    ("part", "rel"), [("losses", 1e-4), ("adjoint", 1e-2), ("direct", 1e-2), ("jumps", 1e-2)]
 )
 def test_a_neural_cde_has_the_losses_that_it_has_with_torchdiffeq(
     runs: dict[str, dict], part: str, rel: float

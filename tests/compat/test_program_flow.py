@@ -67,10 +67,10 @@ def train(library: ModuleType, num_steps: int) -> tuple[list[float], Flow]:
 
 
 def test_a_flow_raises_the_likelihood_of_its_data() -> None:
-    likelihoods, flow = train(drop_in, 40)
+    likelihoods, flow = train(drop_in, 30)
     assert likelihoods[-1] > likelihoods[0] + 0.25
     # It stays a density: its integral over the plane, by a Riemann sum, is one.
-    axis = torch.linspace(-5, 5, 61)
+    axis = torch.linspace(-4, 4, 33)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     with torch.no_grad():
         t = torch.tensor([1.0, 0.0])
@@ -79,7 +79,7 @@ def test_a_flow_raises_the_likelihood_of_its_data() -> None:
         )
         base = torch.distributions.Normal(0.0, 1.0).log_prob(zs[-1]).sum(1)
         density = (base - changes[-1][:, 0]).exp()
-    assert density.sum().item() * (10 / 60) ** 2 == pytest.approx(1.0, abs=0.05)
+    assert density.sum().item() * (8 / 32) ** 2 == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_flow_has_the_likelihoods_that_it_has_with_torchdiffeq(torchdiffeq: ModuleType) -> None:

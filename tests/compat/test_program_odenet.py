@@ -61,9 +61,8 @@ def network(odeint: object) -> nn.Sequential:
         ODEBlock(odeint),
         nn.GroupNorm(4, WIDTH),
         nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(4 * WIDTH, 10),
+        nn.Linear(49 * WIDTH, 10),
     )
 
 
@@ -78,7 +77,7 @@ def train(library: ModuleType, num_steps: int) -> tuple[list[float], float, list
     torch.manual_seed(0)
     model = network(library.odeint_adjoint)
     dynamics = model[4].dynamics
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     images, labels = batch("train", 64 * num_steps)
     losses, evaluations = [], [0, 0]
     for x, y in zip(images.split(64), labels.split(64), strict=True):
@@ -98,7 +97,7 @@ def train(library: ModuleType, num_steps: int) -> tuple[list[float], float, list
 
 
 def test_an_odenet_learns_digits() -> None:
-    losses, accuracy, _ = train(drop_in, 40)
+    losses, accuracy, _ = train(drop_in, 30)
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     assert accuracy > 0.6  # 0.1 is chance
 

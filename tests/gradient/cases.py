@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from odevision import odesolve
 from odevision.ode.solvers import SOLVERS
 
-
 # Every solver but for most of Adams's 24, which are one formula.
 FAMILIES = [
     name for name in SOLVERS if not name.startswith("adams") or name.endswith(("n1", "h3", "n12"))

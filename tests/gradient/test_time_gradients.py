@@ -23,9 +23,7 @@ def time(value: float) -> Tensor:
 
 
 def solve(t0, t1, y0, w, *, solver="tsit5", gradient="direct", **options):
-    return odesolve(
-        field, y0, t0, t1, args=(w,), solver=solver, gradient=gradient, **options
-    )
+    return odesolve(field, y0, t0, t1, args=(w,), solver=solver, gradient=gradient, **options)
 
 
 @each_solver

@@ -162,5 +162,7 @@ def test_a_config_takes_every_solver(solver: str) -> None:
 
 
 def test_a_config_names_the_closest_solver() -> None:
-    with pytest.raises(ValueError, match="`solver` must be one of .* Did you mean 'dopri8' or 'dopri5'"):
+    with pytest.raises(
+        ValueError, match="`solver` must be one of .* Did you mean 'dopri8' or 'dopri5'"
+    ):
         create_model("odenet", solver="dopri")

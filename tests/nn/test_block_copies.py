@@ -127,9 +127,7 @@ def test_distributed_training_with_one_process(tmp_path, gradient, stepping) -> 
 
 
 def _both(rank: int, store: str) -> None:
-    for i, (gradient, stepping) in enumerate(
-        [("checkpointed", "adaptive"), ("direct", "fixed")]
-    ):
+    for i, (gradient, stepping) in enumerate([("checkpointed", "adaptive"), ("direct", "fixed")]):
         distributed(rank, 2, f"{store}{i}", gradient, stepping)
 
 

@@ -16,9 +16,7 @@ SHAPES = [(64, 2), (8, 3, 4, 4)]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 # A fixed step of an implicit solver has to look whether its iteration has converged.
 EXPLICIT = [
-    name
-    for name, solver in SOLVERS.items()
-    if not type(solver).__name__.startswith("Implicit")
+    name for name, solver in SOLVERS.items() if not type(solver).__name__.startswith("Implicit")
 ]
 
 
@@ -88,9 +86,7 @@ def per_step(shape: tuple[int, ...], *, requires_grad: bool = False, **options) 
 @pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
 def test_an_adaptive_dopri5_step_takes_30_operations_and_one_host_read(shape, gradient) -> None:
     controller = PIDController(rtol=1e-6, atol=1e-6, dt_max=0.1)
-    operations, reads = per_step(
-        shape, solver="dopri5", controller=controller, gradient=gradient
-    )
+    operations, reads = per_step(shape, solver="dopri5", controller=controller, gradient=gradient)
     assert operations <= 30
     assert reads <= 1
 

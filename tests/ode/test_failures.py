@@ -9,7 +9,7 @@ import torch
 from problems import DOUBLE
 from torch import Tensor
 
-from odevision import Event, PIDController, SolveError, Solution, odesolve
+from odevision import Event, PIDController, Solution, SolveError, odesolve
 from odevision.ode.solution import Result, Stats
 from odevision.ode.solver import AbstractSolver, Step
 

@@ -180,9 +180,7 @@ def test_saved_times_do_not_change_the_steps(solver: str) -> None:
 def test_a_method_without_an_accurate_interpolant_lands_on_saved_times(solver: str) -> None:
     field, y0, times, ends = PROBLEMS[0].vector_field, PROBLEMS[0].y0, [0.1, 0.7, 2.0], []
     watch = lambda what, t, y, dt: ends.append(t + dt)
-    saved = odesolve(
-        field, y0, 0, 2, solver=solver, save_at=times, num_steps=6, observer=watch
-    )
+    saved = odesolve(field, y0, 0, 2, solver=solver, save_at=times, num_steps=6, observer=watch)
     assert saved.stats.num_steps == 8
     assert all(any(abs(t - end) < 1e-12 for end in ends) for t in times)
     assert torch.equal(saved.ys[-1], saved.y1)
@@ -202,7 +200,9 @@ def test_a_bad_initial_state_is_named_with_its_sample(bad: float) -> None:
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_field_that_is_bad_at_the_start_is_named_with_its_sample(bad: float) -> None:
     factor = torch.tensor([[1.0], [1.0], [1.0], [bad]], dtype=DOUBLE)
-    with pytest.raises(SolveError, match="The vector field gave NaN or infinity at t = 0 .*sample 3"):
+    with pytest.raises(
+        SolveError, match="The vector field gave NaN or infinity at t = 0 .*sample 3"
+    ):
         odesolve(lambda t, y: factor * y, Y0, 0, 1)
 
 
@@ -227,7 +227,9 @@ def test_a_field_that_turns_bad_later_is_located_in_time_and_sample(bad: float) 
             k[1] = bad
         return k
 
-    with pytest.raises(SolveError, match="first came from the vector field at t = 0.5 .*sample 1") as caught:
+    with pytest.raises(
+        SolveError, match="first came from the vector field at t = 0.5 .*sample 1"
+    ) as caught:
         odesolve(f, Y0, 0, 1)
     assert caught.value.result is Result.NON_FINITE
     assert caught.value.t == pytest.approx(0.5, abs=1e-12)

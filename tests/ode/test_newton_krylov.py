@@ -187,7 +187,9 @@ def test_newton_finds_the_root_of_an_implicit_euler_step(matrix_free: bool) -> N
     f, y, dt = lambda t, y: -1e4 * (y**3 + y - torch.cos(y)), drawn(6), 0.1
     jacobian = Jacobian(f) if matrix_free else None
     with torch.no_grad():
-        found = newton(stage(f, y, dt), torch.zeros(1, 6, dtype=DOUBLE), y.abs(), dt, SETTINGS, jacobian)
+        found = newton(
+            stage(f, y, dt), torch.zeros(1, 6, dtype=DOUBLE), y.abs(), dt, SETTINGS, jacobian
+        )
     assert found.converged
     y1 = y + dt * found.k[0]
     torch.testing.assert_close(y1, y + dt * f(dt, y1), rtol=0, atol=1e-8)
@@ -205,7 +207,9 @@ def test_newton_solves_a_linear_system_with_two_evaluations_and_the_products(mat
     y, dt = drawn(6), 0.1
     jacobian = Jacobian(f) if matrix_free else None
     with torch.no_grad():
-        found = newton(stage(f, y, dt), torch.zeros(1, 6, dtype=DOUBLE), y.abs(), dt, SETTINGS, jacobian)
+        found = newton(
+            stage(f, y, dt), torch.zeros(1, 6, dtype=DOUBLE), y.abs(), dt, SETTINGS, jacobian
+        )
     assert found.converged and counts == {"plain": 2, "dual": int(matrix_free)}
 
 
@@ -215,5 +219,7 @@ def test_newton_admits_that_there_is_no_root(f, matrix_free: bool) -> None:
     y = torch.ones(2, dtype=DOUBLE)
     jacobian = Jacobian(f) if matrix_free else None
     with torch.no_grad():
-        found = newton(stage(f, y, 1.0), torch.zeros(1, 2, dtype=DOUBLE), y, 1.0, SETTINGS, jacobian)
+        found = newton(
+            stage(f, y, 1.0), torch.zeros(1, 2, dtype=DOUBLE), y, 1.0, SETTINGS, jacobian
+        )
     assert not found.converged

@@ -73,9 +73,7 @@ def test_gradients_reach_the_states_of_all_steps(gradient) -> None:
         lambda t, y: -y, y0, 0, 1, save_at="steps", rtol=1e-9, atol=1e-9, gradient=gradient
     )
     (slope,) = torch.autograd.grad(ys.ys.sum(), y0)
-    torch.testing.assert_close(
-        slope, torch.exp(-ys.ts).sum().expand_as(y0), rtol=1e-8, atol=0
-    )
+    torch.testing.assert_close(slope, torch.exp(-ys.ts).sum().expand_as(y0), rtol=1e-8, atol=0)
 
 
 def test_steps_of_a_solve_backward_in_time_run_backward() -> None:
@@ -250,9 +248,7 @@ def test_the_probe_of_the_first_step_stays_before_the_first_jump() -> None:
         field.append(float(t))
         return -y
 
-    odesolve(
-        f, ONE, 0, 1, controller=PIDController(jump_points=(turn,)), max_steps=1, throw=False
-    )
+    odesolve(f, ONE, 0, 1, controller=PIDController(jump_points=(turn,)), max_steps=1, throw=False)
     assert max(field[:2]) < turn
 
 

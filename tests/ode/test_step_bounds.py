@@ -14,7 +14,9 @@ ONE = torch.ones(2, 1, dtype=DOUBLE)
 
 
 def lengths(solution) -> list[float]:
-    return [abs(b - a) for a, b in zip(solution.ts.tolist(), solution.ts.tolist()[1:], strict=False)]
+    return [
+        abs(b - a) for a, b in zip(solution.ts.tolist(), solution.ts.tolist()[1:], strict=False)
+    ]
 
 
 def steep(t, y):

@@ -37,7 +37,7 @@ class Callbacks:
         found = {kind: getattr(func, name, None) for kind, name in _NAMES.items()}
         unused = sorted(name for kind, name in _NAMES.items() if found[kind] and name not in valid)
         if unused:
-            warnings.warn(f"method {method!r} never calls {', '.join(unused)}.", stacklevel=5)
+            warnings.warn(f"method {method!r} never calls {', '.join(unused)}.", stacklevel=4)
         by_kind = {
             kind: callback
             for kind, callback in found.items()

@@ -32,9 +32,11 @@ def solve_on_grid(inputs: Inputs) -> tuple[State, Stats]:
     places = [_place(nodes, time, _slack(inputs, nodes)) for time in t.tolist()]
     needed = sorted({i for place in places for i in place})
     states, stats = _walk(inputs, grid, nodes, needed)
+    moving = grid is not t and _records(t)
+    if not moving and [(i,) for i in needed] == places:
+        return states, stats
     reader = _Reader(inputs, grid, dict(zip(needed, states, strict=True)), stats)
     between = reader.on_cubic if interp == "cubic" else reader.on_line
-    moving = grid is not t and _records(t)
     ys = []
     for time, place in zip(t, places, strict=True):
         if len(place) == 2:
@@ -110,8 +112,8 @@ class _Reader:
 
 def _walk(
     inputs: Inputs, grid: Tensor, nodes: Sequence[float], needed: Sequence[int]
-) -> tuple[list[State], Stats]:
-    """States at the needed points of the grid."""
+) -> tuple[State, Stats]:
+    """States at the needed points of the grid, shape (points, *y0.shape)."""
     position = _Position(inputs)
     moving = _records(grid)
     exact = moving and inputs.method in EXPLICIT
@@ -139,7 +141,7 @@ def _walk(
         max_steps=len(nodes),
         observer=position,
     )
-    return list(solution.ys), solution.stats
+    return solution.ys, solution.stats
 
 
 class _Position:

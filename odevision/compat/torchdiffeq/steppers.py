@@ -35,7 +35,7 @@ def stepper(inputs: Inputs) -> AbstractSolver:
     if order < _LEAST_ORDER:
         warnings.warn(
             f"option `max_order` is {order}: below {_LEAST_ORDER} every step is one of rk4.",
-            stacklevel=5,
+            stacklevel=6,
         )
         return resolve_solver(_START)
     return RisingAdams(
@@ -47,7 +47,7 @@ def stepper(inputs: Inputs) -> AbstractSolver:
 
 
 def _with_max_iters(solver: AbstractSolver, given: Any) -> AbstractSolver:
-    """The option bounds Newton's iterations here; torchdiffeq's by Broyden's rule need many more."""
+    """The option bounds Newton's iterations; torchdiffeq's, by Broyden's rule, are many more."""
     assert isinstance(solver, ImplicitRungeKutta)
     return solver if given is None else dataclasses.replace(solver, max_newton_steps=int(given))
 

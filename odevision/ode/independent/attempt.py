@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from odevision.ode.controller import ConstantController, PIDController
 from odevision.ode.clock import RowClock
+from odevision.ode.controller import ConstantController, PIDController
 from odevision.ode.independent.control import (
     Tolerances,
     Verdict,
@@ -136,9 +136,9 @@ def _look(
     """What the accepted rows of a step have reached and passed."""
     accept = verdict.accept
     finished = accept & (t_next >= rows.t1)
-    passed, interpolates = rows.next_save, None
-    if rows.saves is not None and passed is not None:
-        place = lambda right: torch.searchsorted(rows.saves, t_next[:, None], right=right)[:, 0]
+    saves, passed, interpolates = rows.saves, rows.next_save, None
+    if saves is not None and passed is not None:
+        place = lambda right: torch.searchsorted(saves, t_next[:, None], right=right)[:, 0]
         interpolates = accept & (place(False) > passed)
         passed = torch.where(accept, place(True), passed)
     if crossed is not None and watch is not None:

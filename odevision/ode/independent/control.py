@@ -78,10 +78,11 @@ def judge(
     # A step that just failed must not grow right away: cap is 1 then.
     factor = torch.minimum(factor, torch.where(accept, cap, controller.safety))
     factor = factor.clamp_(min=controller.min_factor)
+    one = dt.new_ones(())
     if blamed is not None:
-        factor = torch.where(blamed, controller.min_factor, 1.0)
+        factor = torch.where(blamed, controller.min_factor, one)
     length = (dt * factor).clamp_(controller.dt_min, controller.dt_max)
-    return Verdict(accept, length, torch.where(accept, controller.max_factor, 1.0), history)
+    return Verdict(accept, length, torch.where(accept, controller.max_factor, one), history)
 
 
 def resume(planned: PerRow, taken: PerRow, proposed: PerRow) -> PerRow:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from odevision.ode.event import Event
 from odevision.ode.clock import RowClock
+from odevision.ode.event import Event
 from odevision.types import State
 
 Evaluate = Callable[[Event, Tensor, Tensor, Tensor], Tensor]
@@ -50,8 +50,10 @@ class RowEventWatch:
 
     def terminal(self, crossed: Bool[Tensor, "rows events"]) -> Bool[Tensor, " rows"]:
         """The rows that end in this step."""
-        ends = [i for i, event in enumerate(self.events) if event.terminal]
-        return crossed[:, ends].any(1)
+        found = torch.zeros_like(crossed[:, 0])
+        for event, mine in zip(self.events, crossed.unbind(1), strict=True):
+            found = found | mine if event.terminal else found
+        return found
 
     def roots(
         self,

@@ -1,16 +1,18 @@
-"""Which samples of a solve failed, and why."""
+"""Which samples of a solve failed, and why. A failure may read from the device."""
 
 import dataclasses
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from odevision.ode.controller import Controller, PIDController
+from odevision.ode.controller import ConstantController, PIDController
+from odevision.ode.independent.attempt import Attempt
 from odevision.ode.independent.control import Tolerances, error_ratio
-from odevision.ode.independent.rows import finite_rows
+from odevision.ode.independent.rows import Rows, chosen, finite_rows
 from odevision.ode.solution import Result, SolveError
 from odevision.ode.solver import AbstractSolver, Step
+from odevision.types import State
 
 RESULTS = tuple(Result)
 """Results by the number that stands for them in tensors."""
@@ -28,13 +30,68 @@ class Failures:
     results: Int64[Tensor, " batch"]
     error: SolveError | None = None
 
-    def note(self, samples: Tensor, results: Tensor, error: SolveError) -> None:
-        """Write failures down; `error` is that of the first of these samples."""
-        self.results.index_copy_(0, samples, results)
-        self.error = self.error or error
+    def note_starts(self, rows: Rows, row: Int64[Tensor, " bad"]) -> None:
+        """Rows whose state or slope is NaN or infinite before the first step."""
+        first = int(row[0])
+        t, cause = float(rows.in_ode_time(rows.t)[first]), "The state is NaN or infinite"
+        if bool(torch.isfinite(rows.y[first]).all()):
+            cause = f"The vector field gave NaN or infinity at t = {t:.6g}"
+        slope = float(rows.f0[first].abs().max())
+        results = torch.full_like(row, RESULTS.index(Result.NON_FINITE))
+        self._note(rows.sample[row], results, cause, t=t, slope=slope)
+
+    def note_step(
+        self,
+        rows: Rows,
+        attempt: Attempt,
+        solver: AbstractSolver,
+        controller: ConstantController | PIDController,
+        tolerances: Tolerances,
+    ) -> None:
+        """Rows that rejected a step which no shorter one could mend."""
+        row = chosen(attempt.failed, attempt.counts.failed)
+        first, step = int(row[0]), attempt.step
+        t = float(rows.in_ode_time(rows.t)[first])
+        dt = float(rows.in_ode_time(attempt.dt)[first])
+        cause = _cause(solver, controller, tolerances, step, first, t, dt)
+        slope = None if step.f0 is None else float(step.f0[first].abs().max()) / abs(dt)
+        self._note(rows.sample[row], _results(step)[row], cause, t=t, dt=dt, slope=slope)
+
+    def note_max_steps(self, rows: Rows, max_steps: int) -> None:
+        """All rows that still run."""
+        t, dt, end = (float(rows.in_ode_time(x)[0]) for x in (rows.t, rows.dt, rows.t1))
+        cause = f"The solve took max_steps = {max_steps} steps and t1 = {end:.6g} is still ahead"
+        results = torch.full_like(rows.sample, RESULTS.index(Result.MAX_STEPS))
+        self._note(rows.sample, results, cause, t=t, dt=dt)
+
+    def note_overflow(self, y1: State, t1: Float[Tensor, " batch"]) -> None:
+        """Samples whose last step overflowed: an error relative to infinity is 0."""
+        reached = self.results == RESULTS.index(Result.SUCCESSFUL)
+        sample = torch.nonzero(reached & ~finite_rows(y1))[:, 0]  # the device is read once a solve
+        if len(sample):
+            results = torch.full_like(sample, RESULTS.index(Result.NON_FINITE))
+            cause, t = "The state is NaN or infinite", float(t1[sample[0]])
+            self._note(sample, results, cause, t=t)
+
+    def _note(
+        self,
+        sample: Tensor,
+        results: Tensor,
+        cause: str,
+        *,
+        t: float,
+        dt: float | None = None,
+        slope: float | None = None,
+    ) -> None:
+        """Write these samples down; the rest is about the first of them."""
+        self.results.index_copy_(0, sample, results)
+        if self.error is None:
+            name = int(sample[0]) if len(self.results) > 1 else None
+            kind = RESULTS[int(results[0])]
+            self.error = SolveError(kind, cause, t=t, dt=dt, sample=name, slope=slope)
 
 
-def step_results(step: Step) -> Int64[Tensor, " rows"]:
+def _results(step: Step) -> Int64[Tensor, " rows"]:
     """What kind of failure a hopelessly rejected step of each row is."""
     finite = finite_rows(step.y0) & finite_rows(step.y1)
     for k in step.k:
@@ -43,54 +100,27 @@ def step_results(step: Step) -> Int64[Tensor, " rows"]:
     return torch.where(finite, RESULTS.index(rejected), RESULTS.index(Result.NON_FINITE))
 
 
-def start_error(row: int, sample: int | None, t: float, y: Tensor, slope: Tensor) -> SolveError:
-    """The failure of a sample whose state or slope is bad before the first step."""
-    bad_state = not bool(torch.isfinite(y[row]).all())
-    cause = "The state is NaN or infinite"
-    if not bad_state:
-        cause = f"The vector field gave NaN or infinity at t = {t:.6g}"
-    largest = float(slope[row].abs().max())
-    return SolveError(Result.NON_FINITE, cause, t=t, dt=None, sample=sample, slope=largest)
-
-
-def step_error(
+def _cause(
     solver: AbstractSolver,
-    controller: Controller,
+    controller: ConstantController | PIDController,
     tolerances: Tolerances,
     step: Step,
     row: int,
-    sample: int | None,
     t: float,
     dt: float,
-) -> SolveError:
-    """The failure of one row's hopelessly rejected step. It reads the device.
-
-    Args:
-        solver: what made the step.
-        controller: what judged it.
-        tolerances: rtol and atol of the rows.
-        step: the step of all rows, of unit length.
-        row: which row.
-        sample: its sample; None where the state holds a single one.
-        t: where its step starts, in ODE time.
-        dt: its length, signed.
-    """
+) -> str:
+    """Why no shorter step from t could mend the rejected one of this row."""
     finite = lambda x: bool(torch.isfinite(x[row]).all())
-    slope = None if step.f0 is None else float(step.f0[row].abs().max()) / abs(dt)
-    fail = lambda result, cause: SolveError(result, cause, t=t, dt=dt, sample=sample, slope=slope)
     if not finite(step.y0):
-        return fail(Result.NON_FINITE, "The state is NaN or infinite")
+        return "The state is NaN or infinite"
     for i, k in enumerate(step.k):
         if not finite(k):
             at = t + solver.stage_time(step, i) * dt
-            cause = f"NaN or infinity first came from the vector field at t = {at:.9g}"
-            return fail(Result.NON_FINITE, cause)
+            return f"NaN or infinity first came from the vector field at t = {at:.9g}"
     if not step.converged:
-        cause = "Newton's iteration did not find the stages of an implicit step"
-        return fail(Result.NOT_CONVERGED, cause)
+        return "Newton's iteration did not find the stages of an implicit step"
     if not finite(step.y1):
-        return fail(Result.NON_FINITE, "The state overflowed")
+        return "The state overflowed"
     assert isinstance(controller, PIDController)  # other steps are rejected by Newton only
     ratio = float(error_ratio(controller, solver, step, tolerances)[row])
-    cause = f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
-    return fail(Result.DT_UNDERFLOW, cause)
+    return f"The step size vanished: the error stays {ratio:.3g} times the tolerance"

@@ -7,22 +7,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from odevision.ode.clock import RowClock, column
 from odevision.ode.controller import ConstantController, PIDController
 from odevision.ode.independent.attempt import Attempt, examine, reconsider
-from odevision.ode.clock import RowClock, column
 from odevision.ode.independent.control import (
     Tolerances,
     first_steps,
     resume,
     select_tolerances,
 )
-from odevision.ode.independent.failure import (
-    RESULTS,
-    Failures,
-    start_error,
-    step_error,
-    step_results,
-)
+from odevision.ode.independent.failure import Failures
 from odevision.ode.independent.moments import find_moments, inner_roots
 from odevision.ode.independent.rows import Rows, RowsWanted, chosen, finite_rows, first_rows
 from odevision.ode.independent.step import (
@@ -32,7 +26,7 @@ from odevision.ode.independent.step import (
     SampleField,
     refuse_past,
 )
-from odevision.ode.solution import Result, SolveError, Stats
+from odevision.ode.solution import Stats
 from odevision.ode.solver import AbstractSolver, Memory
 from odevision.ode.term import ODETerm, check
 from odevision.types import State
@@ -99,7 +93,7 @@ def integrate_independent(
             rows = loop.advance(rows)
         loop.write(rows)
         if isinstance(controller, PIDController):
-            loop.refuse_infinite()
+            loop.path.failures.note_overflow(loop.path.y1, loop.path.t1)
     return loop.path
 
 
@@ -158,13 +152,18 @@ class _Loop:
         good = finite_rows(rows.y) & finite_rows(f0)
         num_good = int(torch.count_nonzero(good))
         if num_good < len(rows):
-            rows = self._drop_bad_starts(rows, ~good, num_good)
+            self.path.failures.note_starts(rows, chosen(~good, len(rows) - num_good))
+            self.write(rows)
+            rows = rows.select(chosen(good, num_good))
+            self._attend(rows)
         return self._first_steps(rows) if len(rows) else rows
 
     def advance(self, rows: Rows) -> Rows:
         """Attempt one step of all rows; returns those that still run."""
         if self.num_steps >= self.max_steps:
-            return self._give_up(rows)
+            self.path.failures.note_max_steps(rows, self.max_steps)
+            self.write(rows)
+            return rows.select(rows.sample[:0])
         self.num_steps += 1
         before, t_next = self.memory, rows.next_times()
         clock = self._clock(rows, t_next)
@@ -208,18 +207,6 @@ class _Loop:
         note(stats.dt_first, rows.dt_first)
         note(stats.dt_last, rows.dt)
 
-    def refuse_infinite(self) -> None:
-        """Count last steps that overflowed as failures: an error relative to infinity is 0."""
-        path = self.path
-        reached = path.failures.results == RESULTS.index(Result.SUCCESSFUL)
-        sample = torch.nonzero(reached & ~finite_rows(path.y1))[:, 0]  # read once a solve
-        if len(sample):
-            results = torch.full_like(sample, RESULTS.index(Result.NON_FINITE))
-            first, cause = int(sample[0]), "The state is NaN or infinite"
-            t, name = float(path.t1[first]), self._name(first)
-            error = SolveError(Result.NON_FINITE, cause, t=t, dt=None, sample=name)
-            path.failures.note(sample, results, error)
-
     def _attend(self, rows: Rows) -> None:
         """Bind the field and the tolerances to the rows that run."""
         self._f = self.field.on(rows.sample if len(rows) < len(self.y0) else None)
@@ -248,7 +235,7 @@ class _Loop:
         return dataclasses.replace(rows, dt=dt)
 
     def _end_slopes(self, rows: Rows, attempt: Attempt) -> tuple[Rows, Tensor]:
-        """Slopes dy/ds at the ends of the steps where they are needed, and the rows with the cost."""
+        """The rows with the cost, and the slopes dy/ds at the ends of steps that need them."""
         step, count = attempt.step, attempt.counts.slopeless
         if step.f1 is not None:
             return rows, step.f1
@@ -286,7 +273,7 @@ class _Loop:
             each = accept.reshape(attempt.clock.dt.shape)
             y, f0 = torch.where(each, y, rows.y), torch.where(each, f0, rows.f0)
             t_end = torch.where(accept, t_end, rows.t)
-        if signs is not None:
+        if signs is not None and attempt.signs is not None:
             signs = torch.where(accept[:, None], attempt.signs, signs)
         moved = dataclasses.replace(
             rows,
@@ -305,7 +292,9 @@ class _Loop:
             assert attempt.jumping is not None
             moved = self._restart(moved, chosen(attempt.jumping, counts.jumping))
         if counts.failed:
-            self._fail(rows, attempt)
+            self.path.failures.note_step(
+                rows, attempt, self.solver, self.controller, self._tolerances
+            )
         if counts.finished + counts.failed == 0:
             return moved
         return self._compact(rows, attempt, moved)
@@ -329,50 +318,6 @@ class _Loop:
         f0 = self._slopes(rows, row, self._clock(rows, rows.t1).t0, rows.y)
         extra_nfe = rows.extra_nfe.index_add(0, row, torch.ones_like(row))
         return dataclasses.replace(rows, f0=rows.f0.index_copy(0, row, f0), extra_nfe=extra_nfe)
-
-    def _drop_bad_starts(self, rows: Rows, bad: Tensor, num_good: int) -> Rows:
-        row = chosen(bad, len(rows) - num_good)
-        results = torch.full_like(row, RESULTS.index(Result.NON_FINITE))
-        first = int(row[0])
-        sample, t = int(rows.sample[first]), float(rows.in_ode_time(rows.t)[first])
-        error = start_error(first, self._name(sample), t, rows.y, rows.f0)
-        self.path.failures.note(rows.sample[row], results, error)
-        self.write(rows)
-        rows = rows.select(chosen(~bad, num_good))
-        self._attend(rows)
-        return rows
-
-    def _fail(self, rows: Rows, attempt: Attempt) -> None:
-        row = chosen(attempt.failed, attempt.counts.failed)
-        first = int(row[0])  # a failure may read from the device
-        sample = int(rows.sample[first])
-        error = step_error(
-            self.solver,
-            self.controller,
-            self._tolerances,
-            attempt.step,
-            row=first,
-            sample=self._name(sample),
-            t=float(rows.in_ode_time(rows.t)[first]),
-            dt=float(rows.in_ode_time(attempt.dt)[first]),
-        )
-        results = step_results(attempt.step)[row]
-        self.path.failures.note(rows.sample[row], results, error)
-
-    def _give_up(self, rows: Rows) -> Rows:
-        t, dt, end = (float(rows.in_ode_time(x)[0]) for x in (rows.t, rows.dt, rows.t1))
-        cause = (
-            f"The solve took max_steps = {self.max_steps} steps and t1 = {end:.6g} is still ahead"
-        )
-        sample = self._name(int(rows.sample[0]))
-        error = SolveError(Result.MAX_STEPS, cause, t=t, dt=dt, sample=sample)
-        results = torch.full_like(rows.sample, RESULTS.index(Result.MAX_STEPS))
-        self.path.failures.note(rows.sample, results, error)
-        self.write(rows)
-        return rows.select(rows.sample[:0])
-
-    def _name(self, sample: int) -> int | None:
-        return None if len(self.y0) == 1 else sample
 
     def _accepted(
         self, rows: Rows, attempt: Attempt, before: Memory, moments: Moments | None

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from odevision.ode.independent.attempt import Attempt
 from odevision.ode.clock import RowClock
+from odevision.ode.independent.attempt import Attempt
 from odevision.ode.independent.event import RowEventWatch
 from odevision.ode.independent.rows import Rows, chosen
 from odevision.ode.independent.step import Moments, interpolate

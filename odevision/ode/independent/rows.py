@@ -35,8 +35,8 @@ class Rows:
         dt_first: length of the first of them.
         history: see `control.Verdict`.
         targets: signed times to land on, ascending, shape (rows, targets); None for t1 alone.
-        landing: signed time of a root to land on, infinite where none is known; None where roots are
-            read off the interpolant.
+        landing: signed time of a root to land on, infinite where none is known; None where roots
+            are read off the interpolant.
         saves: signed times to save, ascending, shape (rows, times), infinite where there is none;
             None where none are asked for.
         next_save: how many of them are passed.
@@ -68,22 +68,18 @@ class Rows:
 
     def select(self, index: Int64[Tensor, " chosen"]) -> "Rows":
         """Some of the rows."""
-        parts: dict[str, Any] = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-        }
-        return Rows(
-            **{
-                name: None if part is None else part.index_select(0, index)
-                for name, part in parts.items()
-            }
-        )
+        parts: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            part = getattr(self, field.name)
+            parts[field.name] = None if part is None else part.index_select(0, index)
+        return Rows(**parts)
 
     def in_ode_time(self, t: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """Times without the sign that makes them grow."""
         return t if self.sign is None else self.sign * t
 
     def next_times(self) -> Float[Tensor, " rows"]:
-        """Signed ends of the next steps; the next target where it is at most 1 % farther than dt."""
+        """Signed ends of the next steps: the next target where it is at most 1 % beyond dt."""
         target = self.t1
         if self.targets is not None:
             place = torch.searchsorted(self.targets, self.t[:, None], right=True)

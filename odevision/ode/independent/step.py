@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from odevision.ode.per_sample import select_samples
 from odevision.ode.clock import RowClock, column
+from odevision.ode.per_sample import select_samples
 from odevision.ode.solution import Stats
 from odevision.ode.solver import AbstractSolver, Memory, Step
 from odevision.ode.state import StateLayout
@@ -240,7 +240,8 @@ def interpolate(
         row: the row of each.
         s: where in the step, 0 to 1.
         step: the step of all rows.
-        f0, f1: the slopes at its ends, dy/ds.
+        f0: the slopes at its start, dy/ds.
+        f1: the slopes at its end.
         bump: the method's term of order 4.
 
     Returns:
