@@ -276,7 +276,7 @@ class PIDController:
     def _scaled(self, solver: AbstractSolver, step: Step, size: State) -> State:
         """The error over the tolerance, times `_left_out`; overwrites `size`.
 
-        Leaving it out saves an operation: err / (atol + rtol size) = err / (atol / rtol + size) / rtol.
+        Leaving it out saves an operation, as atol + rtol size = rtol (atol / rtol + size).
         """
         error = solver.error(step)
         noise = self.noise_level(step.y0)
@@ -295,7 +295,7 @@ class PIDController:
 
     @property
     def _least(self) -> float:
-        """Length at which a step is one of dt_min: the clock rounds, and landing stretches steps."""
+        """Length up to which a step is one of dt_min: clocks round, and landing stretches."""
         return 1.01 * self.dt_min
 
     @property

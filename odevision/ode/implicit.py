@@ -31,8 +31,8 @@ class ImplicitRungeKutta(AbstractSolver):
     """An implicit Runge-Kutta solver, diagonally or fully implicit as its tableau says.
 
     The stages are solved for by Newton's iteration to nearly the precision of the state's dtype,
-    so that steps are smooth functions of their start, whatever the tolerance of the solve. Gradients
-    follow from the implicit function theorem; they are exact, first order only, and take one
+    so that steps are smooth functions of their start, whatever the tolerance of the solve. The
+    gradients follow from the implicit function theorem; they are exact, first order only, and take one
     evaluation of f a stage and backward passes through it. Neither stores a matrix of the size of a
     large state.
 
@@ -62,9 +62,14 @@ class ImplicitRungeKutta(AbstractSolver):
     krylov_size: int = 40
     max_krylov_cycles: int = 25
     dense_size: int = 256
+    name: str = dataclasses.field(init=False)
+    kind: str = dataclasses.field(init=False)
+    order: int = dataclasses.field(init=False)
+    embedded_order: int | None = dataclasses.field(init=False)
+    lands_on_saves: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse settings under which no stage would be found."""
+        """Refuse settings under which no stage would be found; say what the tableau says."""
         if self.newton_rtol is not None and not self.newton_rtol > 0:
             raise ValueError(f"`newton_rtol` must be positive, got {self.newton_rtol}. Try 1e-10.")
         if not self.newton_atol >= 0:
@@ -72,33 +77,18 @@ class ImplicitRungeKutta(AbstractSolver):
         for name in ("max_newton_steps", "krylov_size", "max_krylov_cycles"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-
-    @property
-    def name(self) -> str:
-        """The word users type."""
-        return self.tableau.name
-
-    @property
-    def kind(self) -> str:
-        """Its stages."""
-        count = self.tableau.num_stages
-        return "implicit, 1 stage" if count == 1 else f"implicit, {count} stages"
-
-    @property
-    def order(self) -> int:
-        """Order of the solution."""
-        return self.tableau.order
-
-    @property
-    def embedded_order(self) -> int | None:
-        """The lower one of the two solutions' orders: the estimate falls like dt^(this + 1)."""
-        embedded = self.tableau.embedded_order
-        return None if embedded is None else min(embedded, self.order)
-
-    @property
-    def lands_on_saves(self) -> bool:
-        """Whether the interpolant is far less accurate than a step."""
-        return self.order > 5
+        count, embedded = self.tableau.num_stages, self.tableau.embedded_order
+        facts = {
+            "name": self.tableau.name,
+            "kind": "implicit, 1 stage" if count == 1 else f"implicit, {count} stages",
+            "order": self.tableau.order,
+            # The lower one of the two solutions': the estimate falls like dt^(this + 1).
+            "embedded_order": None if embedded is None else min(embedded, self.tableau.order),
+            # The interpolant is far less accurate than a step there.
+            "lands_on_saves": self.tableau.order > 5,
+        }
+        for name, value in facts.items():
+            object.__setattr__(self, name, value)
 
     def start(self, f: Field, t0: float, y0: State) -> Memory:
         """What is known about f, such as whether its samples are coupled, by a probe."""

@@ -10,8 +10,8 @@ from odevision.ode.tableau import Coefficient
 class ImplicitTableau:
     """An implicit Runge-Kutta method, diagonally or fully so.
 
-    Stage i solves k_i = f(t + c_i dt, y + dt sum_j a_ij k_j), the step is y1 = y + dt sum_i b_i k_i,
-    and its local error is estimated by dt sum_i (b_i - b_embedded_i) k_i.
+    Stage i solves k_i = f(t + c_i dt, y + dt sum_j a_ij k_j), the step is
+    y1 = y + dt sum_i b_i k_i, and its local error is estimated by dt sum_i (b_i - b_embedded_i) k_i.
 
     Args:
         name: the word users type.
@@ -21,8 +21,8 @@ class ImplicitTableau:
         b: weights of the solution, one a stage.
         c: stage times in units of dt, in [0, 1].
         b_embedded: weights of the embedded solution, needed for adaptive steps.
-        filters_error: the estimate is taken through (I - dt a_ss df/dy)^-1, so that it stays bounded
-            in stiff directions; for embedded solutions that are not A-stable.
+        filters_error: the estimate is taken through (I - dt a_ss df/dy)^-1, to stay bounded in
+            stiff directions; for embedded solutions that are not A-stable.
         reference: where the coefficients stand in print.
 
     Raises:

@@ -32,7 +32,7 @@ def worst_sample_norm(x: State) -> Scalar:
 def split_norm(
     norm: Callable[[State], Scalar], x: State
 ) -> tuple[Callable[[State], Scalar], float]:
-    """A norm of tensors like x as a function and a divisor for the host, which saves an operation."""
+    """A norm of tensors like x as a function, and a divisor that the host can take over."""
     if norm is worst_sample_norm:
         return _worst_root, max(_entries(x), 1) ** 0.5
     if norm is rms_norm:

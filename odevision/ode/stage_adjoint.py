@@ -58,7 +58,7 @@ class _StageAdjoint(torch.autograd.Function):
     def backward(ctx: Any, *lams: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # once_differentiable would give a gradient without a graph
             raise ValueError(
-                "`solver` must be an explicit method where a gradient is to be differentiated again "
+                "`solver` must be an explicit method where a gradient is differentiated again "
                 "(create_graph=True), got an implicit one. Try solver='tsit5'."
             )
         stages = len(ctx.system.times)

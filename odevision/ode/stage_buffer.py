@@ -1,4 +1,4 @@
-"""StageBuffer: the stages of a step as one matrix, so that a weighted sum of them is one product."""
+"""StageBuffer: the stages of a step as one matrix, so that a weighted sum is one product."""
 
 import torch
 

@@ -30,8 +30,8 @@ class StageSystem:
         times: the t_i.
         weights: the w_ij = dt a_ij.
         base: what the stage states have in common, of y's shape.
-        num_samples: equal parts along y's first dimension whose slopes don't depend on one another's
-            states; 1 where that is not known.
+        num_samples: equal parts along y's first dimension whose slopes don't depend on one
+            another's states; 1 where that is not known.
     """
 
     f: Field

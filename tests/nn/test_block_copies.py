@@ -1,4 +1,4 @@
-"""ODE blocks inside of larger modules: copied, saved, sent to other processes, trained in several."""
+"""ODE blocks inside of larger modules: copied, saved, sent away, trained in several processes."""
 
 import copy
 import io

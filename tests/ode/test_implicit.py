@@ -260,7 +260,7 @@ def test_checkpointed_equals_direct_in_adaptive_steps_and_saved_states(solver) -
     results = []
     for gradient in ("direct", "checkpointed"):
         y0, w = (x.requires_grad_() for x in coupled_case())
-        f = lambda t, y: torch.tanh(y @ w) * (1 + t) - 20 * y
+        f = lambda t, y, w=w: torch.tanh(y @ w) * (1 + t) - 20 * y
         ys = odesolve(f, y0, 0.0, 1.0, solver=solver, gradient=gradient, save_at=[0.1, 0.5, 1.0]).ys
         results.append(torch.autograd.grad(ys.pow(3).sum(), (y0, w)))
     for ours, theirs in zip(*results, strict=True):

@@ -17,7 +17,7 @@ from odevision.ode.solution import Result
 
 BATCH = 6
 LOOSE = {"rtol": 1e-2, "atol": 1e-3}
-TOLERANCES = {"heun": LOOSE, "fehlberg2": LOOSE}  # or they take thousands of steps
+TOLERANCES = {"heun": LOOSE}  # or it takes thousands of steps
 TIGHT = {"rtol": 1e-4, "atol": 1e-5}
 ADAPTIVE = ["heun", "bosh3", "fehlberg2", "dopri5", "tsit5", "dopri8"]
 
@@ -170,7 +170,7 @@ def test_each_sample_reaches_the_closed_form_at_its_own_end(problem, solver: str
         problem.vector_field, problem.y0, problem.t0, ends,
         solver=solver, batch="independent", **TOLERANCES.get(solver, TIGHT),
     )  # fmt: skip
-    limit = 1.0 if solver in TOLERANCES else 5e-3
+    limit = 0.1 if solver in ("heun", "fehlberg2") else 5e-3
     for i, end in enumerate(ends.tolist()):
         assert error(solution.y1[i], problem.exact(end)[i]) < limit
     assert torch.equal(solution.t1, ends)
@@ -468,7 +468,7 @@ def test_the_other_samples_finish_when_one_fails(solver: str) -> None:
         Result.SUCCESSFUL, Result.DT_UNDERFLOW, Result.SUCCESSFUL, Result.NON_FINITE,
     )  # fmt: skip
     torch.testing.assert_close(solution.y1[[0, 2]], 1 / (1 / y0[[0, 2]] - 2), rtol=5e-2, atol=0)
-    assert solution.t1.tolist() == [2.0, pytest.approx(1.0, abs=1e-3), 2.0, 0.0]
+    assert solution.t1.tolist() == [2.0, pytest.approx(1.0, abs=1e-2), 2.0, 0.0]
     assert float(solution.y1[1]) > 1e3 and math.isfinite(float(solution.y1[1]))
     assert isinstance(solution.error, SolveError) and solution.error.sample == 3
     assert solution.stats.num_steps[3] == 0

@@ -1,4 +1,4 @@
-"""SDIRK2: order 2, two implicit stages with one diagonal, 1 - 1/sqrt(2), stiffly accurate, L-stable."""
+"""SDIRK2: order 2, two stages with 1 - 1/sqrt(2) on the diagonal, stiffly accurate, L-stable."""
 
 import math
 
