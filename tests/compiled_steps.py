@@ -208,7 +208,7 @@ def test_a_large_state_takes_no_steps_behind_its_end(graphs: list[Any]) -> None:
     f = lambda t, y: -y
     with torch.no_grad():
         plain, compiled = (odesolve(f, y0, 0.0, 1.0, compile=compile) for compile in (False, True))
-    assert compiled.stats == plain.stats
+    assert compiled.stats.nfe_forward == plain.stats.nfe_forward
 
 
 def test_a_field_that_goes_takes_its_graphs_along(graphs: list[Any]) -> None:

@@ -11,7 +11,8 @@ class ImplicitTableau:
     """An implicit Runge-Kutta method, diagonally or fully so.
 
     Stage i solves k_i = f(t + c_i dt, y + dt sum_j a_ij k_j), the step is
-    y1 = y + dt sum_i b_i k_i, and its local error is estimated by dt sum_i (b_i - b_embedded_i) k_i.
+    y1 = y + dt sum_i b_i k_i, and its local error is estimated by
+    dt sum_i (b_i - b_embedded_i) k_i.
 
     Args:
         name: the word users type.
