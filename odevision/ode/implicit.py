@@ -33,8 +33,8 @@ class ImplicitRungeKutta(AbstractSolver):
     The stages are solved for by Newton's iteration to nearly the precision of the state's dtype,
     so that steps are smooth functions of their start, whatever the tolerance of the solve. The
     gradients follow from the implicit function theorem; they are exact, first order only, and
-    take one evaluation of f a stage and backward passes through it. Neither stores a matrix of the size of a
-    large state.
+    take one evaluation of f a stage and backward passes through it. Neither stores a matrix of the
+    size of a large state.
 
     A state of two or more dimensions counts samples along its first. Where a probe at the start
     finds that their slopes don't depend on one another's states, every sample's linear systems are
