@@ -3,12 +3,15 @@
 Run by test_compiled_solve.py in a process of its own.
 """
 
+import math
 import shutil
 
 import pytest
 import torch
 import torch._dynamo
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from odevision import GridController, ODEBlock, odesolve
 
@@ -126,6 +129,42 @@ def test_an_adaptive_solve_keeps_its_numbers_where_a_compiler_breaks_it_up() -> 
     f, y0 = Field(), torch.randn(5, 3)
     compiled = torch.compile(lambda y: odesolve(f, y, 0, 1).y1, backend="eager")
     torch.testing.assert_close(compiled(y0), odesolve(f, y0, 0, 1).y1)
+
+
+def traced_block() -> ODEBlock:
+    return ODEBlock(Field(), solver="dopri5", num_steps=2)
+
+
+X, OTHER = torch.ones(5, 3), torch.full((5, 3), 0.5)
+# Each makes a function of a module from a look at one of its calls.
+TRACERS = {
+    "export": lambda m: torch.export.export(m, (X,)).module(),
+    "strict export": lambda m: torch.export.export(m, (X,), strict=True).module(),
+    "make_fx": lambda m: make_fx(m)(X),
+    "make_fx with fake tensors": lambda m: make_fx(m, tracing_mode="fake", _allow_non_fake_inputs=True)(X),
+    "functionalize": lambda m: torch.func.functionalize(m),
+    "jit.trace": lambda m: torch.jit.trace(m, (X,), check_trace=False),
+}
+
+
+@pytest.mark.parametrize("name", list(TRACERS))
+def test_tracers_see_every_operation_and_leave_nothing_behind(name: str) -> None:
+    block = traced_block()
+    with torch.no_grad():
+        traced = TRACERS[name](block)
+        torch.testing.assert_close(traced(OTHER), block(OTHER))
+    fresh_y = X.clone().requires_grad_()
+    block(fresh_y).sum().backward()
+    assert type(fresh_y.grad) is Tensor
+
+
+def test_a_solve_of_fake_tensors_leaves_no_fake_constants_behind() -> None:
+    shape = (7, 2)
+    solve = lambda y: odesolve(lambda t, y: -y, y, 0, 1, solver="tsit5", num_steps=3).y1
+    with FakeTensorMode():
+        assert solve(torch.ones(shape, dtype=torch.float64)).shape == shape
+    y1 = solve(torch.ones(shape, dtype=torch.float64))
+    torch.testing.assert_close(y1, torch.full_like(y1, 1 / math.e), rtol=1e-5, atol=0)
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from odevision.types import Scalar
 Column = Float[Tensor, "rows ..."]
 """One number a row, shape (rows, 1, ..., 1), so that it broadcasts against a state."""
 
+_SHORT = 8  # entries a row
+
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
@@ -68,7 +70,8 @@ class RowClock:
 
     Attributes:
         t0, t1: the ends, in ODE time, of the real dtype that f receives.
-        dt: t1 - t0, which is more accurate than the difference of rounded ends.
+        dt: t1 - t0, which is more accurate than the difference of rounded ends; one number a row,
+            or the same at every entry of a row.
     """
 
     t0: Column
@@ -89,6 +92,16 @@ class RowClock:
 def column(x: Tensor, like: Tensor) -> Column:
     """One number a row, of the real dtype and rank of a state."""
     return x.to(like.real.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def spread(x: Column, like: Tensor) -> Tensor:
+    """The same numbers at every entry of a row, where rows are short.
+
+    On a CPU an operation that broadcasts along a short dimension takes ten times as long.
+    """
+    if like.is_cuda or like.shape[1:].numel() > _SHORT:
+        return x
+    return x.expand(like.shape).contiguous()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import numbers
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from odevision.ode.norm import max_norm, rms_norm, split_norm, worst_sample_norm
 from odevision.ode.solver import AbstractSolver, Field, Step
+from odevision.ode.tracing import lasting
 from odevision.types import Number, Scalar, State
 
 
@@ -143,7 +145,7 @@ class PIDController:
             if isinstance(value, Tensor):
                 good = bool((value >= 0).all()) and bool(torch.isfinite(value).all())
             else:
-                good = isinstance(value, int | float) and 0 <= value < math.inf
+                good = isinstance(value, numbers.Real) and 0 <= value < math.inf
             if not good:
                 raise ValueError(
                     f"`{name}` must be a number of at least 0, got {value!r}. Try 1e-4."
@@ -291,7 +293,7 @@ class PIDController:
             return error / self._scale(size)
         if atol == 0:  # an entry that rests at 0 would be 0 / 0
             return error / size.clamp_(min=torch.finfo(size.dtype).tiny)
-        return error / size.add_(_constant(atol / rtol, size.dtype, size.device))
+        return error / size.add_(_constant(atol / rtol, size))
 
     @property
     def _least(self) -> float:
@@ -337,9 +339,9 @@ def _kept(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.full((), value, dtype=dtype, device=device)
 
 
-def _constant(value: float, dtype: torch.dtype, device: torch.device) -> float | Tensor:
+def _constant(value: float, like: Tensor) -> float | Tensor:
     """A number as a tensor that is made once: an eager operation takes it three times faster."""
-    return value if torch.compiler.is_compiling() else _kept(value, dtype, device)
+    return _kept(value, like.dtype, like.device) if lasting(like) else value
 
 
 def _sample_rms(x: State) -> Tensor:

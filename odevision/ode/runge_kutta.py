@@ -64,7 +64,7 @@ def _stage_times(tableau: ButcherTableau, t0: float, t1: float, y: State) -> Seq
     if count == 1:
         return start.unbind()
     end = torch.full((count,), t1, dtype=dtype, device=y.device)
-    c = tableau.times_row.tensor(count, dtype, y.device)
+    c = tableau.times_row.tensor(count, start)
     return torch.lerp(start, end, c).unbind()
 
 

@@ -22,7 +22,7 @@ class Stats:
 
     Attributes:
         nfe_forward: evaluations of the vector field on the way forward, rejected steps included.
-        nfe_backward: evaluations that the gradient repeated on the way back.
+        nfe_backward: evaluations that the gradient repeated.
         num_steps: attempted steps.
         num_accepted_steps: steps that advanced the state.
         num_rejected_steps: steps thrown away because their error was above the tolerance.

@@ -53,7 +53,7 @@ class StageBuffer:
             self._base, self._flat_base = y, y.view(-1)  # the same for all stages of a step
         like, base = self._base, self._flat_base
         count = row.indices[-1] + 1  # later rows may not be filled
-        weights = row.tensor(count, like.dtype, like.device)
+        weights = row.tensor(count, like)
         beta = 0 if y is None else 1
         head = self._heads[count]
         return torch.addmv(base, head, weights, beta=beta, alpha=dt).view_as(like)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from odevision.ode.tracing import lasting
+
 Coefficient = Fraction | float | int
 
 
@@ -28,14 +30,15 @@ class Row:
         self.weights: tuple[float, ...] = tuple(self.all[i] for i in self.indices)
         self._tensors: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
-    def tensor(self, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The first `count` entries as a tensor that is made once."""
-        if torch.compiler.is_compiling():  # a constant of the graph
-            return torch.tensor(self.all[:count], dtype=dtype, device=device)
-        key = (count, dtype, device)
+    def tensor(self, count: int, like: Tensor) -> Tensor:
+        """The first `count` entries as a tensor of the dtype of `like`, which is made once."""
+        if not lasting(like):
+            return torch.tensor(self.all[:count], dtype=like.dtype, device=like.device)
+        key = (count, like.dtype, like.device)
         if key not in self._tensors:
             with torch.inference_mode(False):
-                self._tensors[key] = torch.tensor(self.all[:count], dtype=dtype, device=device)
+                kept = torch.tensor(self.all[:count], dtype=like.dtype, device=like.device)
+                self._tensors[key] = kept
         return self._tensors[key]
 
 

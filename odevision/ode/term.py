@@ -112,9 +112,11 @@ def takes_args_whole(vector_field: VectorField) -> bool:
     function = vector_field
     if isinstance(vector_field, torch.nn.Module):
         function = vector_field.forward
-    if isinstance(function, types.FunctionType) and not hasattr(function, "__wrapped__"):
-        code = function.__code__  # a signature takes long, and stops torch.compile at times
-        return code.co_argcount == 3 and code.co_varnames[2] == "args"
+    bound = isinstance(function, types.MethodType)
+    plain = function.__func__ if bound else function
+    if isinstance(plain, types.FunctionType) and not hasattr(plain, "__wrapped__"):
+        code, own = plain.__code__, 3 + bound  # a signature takes long, and stops torch.compile
+        return code.co_argcount == own and code.co_varnames[own - 1] == "args"
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # builtins have no signature

@@ -1,4 +1,4 @@
-"""Who looks at a solve: autograd, forward-mode differentiation, torch.func, torch.compile."""
+"""Who looks at a solve: autograd, forward-mode differentiation, torch.func, compilers, tracers."""
 
 from typing import TypeGuard
 
@@ -10,7 +10,14 @@ from torch.autograd import forward_ad
 
 def transformed() -> bool:
     """Whether a compiler or a function transform traces what runs now."""
-    return torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0
+    if torch.compiler.is_compiling():
+        return True
+    return _in_transform() or forward_ad._current_level >= 0 or torch._C._is_tracing()
+
+
+def lasting(x: Tensor) -> bool:
+    """Whether constants made for x serve later solves: not in a compiler's or a tracer's world."""
+    return type(x) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
 
 
 def mapped(x: object) -> bool:

@@ -73,7 +73,8 @@ def odesolve(
         t0: start time. Gradients reach it, and t1 and save_at, where they are tensors.
         t1: end time; before t0 to integrate backward in time.
         args: arguments for f. A tuple is spread; anything else, or a tuple where f's third and last
-            parameter is called `args`, is handed over whole.
+            parameter is called `args`, is handed over whole. `PerSample` marks those with one entry
+            a sample, for batch="independent".
         solver: a name that `list_solvers()` gives, or a solver object. The default, tsit5, needs
             the fewest evaluations at common tolerances.
         num_steps: take this many equal steps, without a look at their error: a state that became
@@ -84,7 +85,8 @@ def odesolve(
         atol: absolute tolerance of a step's error, in units of y, for adaptive steps; likewise.
         gradient: `checkpointed` keeps one state a step and recomputes each step on the way back;
             `direct` keeps every step's graph. Both are exact, the first needs far less memory; the
-            second can be differentiated again.
+            second can be differentiated again. Under batch="independent" both evaluate f once more
+            for each accepted step.
         save_at: times to save, ordered from t0 to t1; "steps" saves t0 and the end of each accepted
             step, None the end only. Times are read off the method's interpolant and don't change
             the steps, except under methods without an accurate one, which land on them. Under
@@ -93,7 +95,9 @@ def odesolve(
         controller: a step size controller in place of num_steps, rtol and atol.
         batch: "joint" takes one step for all samples, as long as the worst allows. "independent"
             gives each its own clock, steps and end, where t0 and t1 may have shape (batch,): f then
-            receives t of shape (rows, 1, ..., 1) and only the rows that still run.
+            receives t of shape (rows, 1, ..., 1) and only the samples that still run. An entry of
+            save_at may be NaN there, where a sample has fewer times than others; states that were
+            not reached are NaN.
         dense: keep the interpolants: `solution.interpolant(t)` is the state at any time.
         event: roots to look for on the way; see `Event`.
         throw: raise SolveError where t1 cannot be reached; False returns what was reached, with

@@ -329,6 +329,23 @@ def test_both_methods_agree_under_autocast() -> None:
     assert_close(*found, rtol=3e-2)
 
 
+@each_gradient
+def test_repeated_steps_run_under_the_autocast_of_the_solve(gradient: str) -> None:
+    seen = []
+    linear = nn.Linear(3, 3)
+
+    def f(t, y):
+        seen.append(linear(y).dtype)
+        return torch.tanh(linear(y)).float()
+
+    y0 = torch.ones(2, 3, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y1 = odesolve(f, y0, 0.0, 1.0, batch="independent", gradient=gradient).y1
+    forward = len(seen)
+    y1.sum().backward()
+    assert set(seen) == {torch.bfloat16} and (len(seen) > forward) == (gradient == "checkpointed")
+
+
 def test_transforms_of_torch_func_differentiate_equal_steps() -> None:
     y0, ends = drawn(3, 2), torch.tensor([1.0, 0.5, -1.0], dtype=DOUBLE)
     f = lambda t, y: -torch.sin(y) * torch.cos(t)

@@ -61,6 +61,7 @@ def assert_as_alone(together: Solution, alone: list[Solution]) -> None:
     for i, solution in enumerate(alone):
         assert sample_stats(together.stats, i) == sample_stats(solution.stats, i)
         torch.testing.assert_close(together.y1[i], solution.y1[0], rtol=1e-10, atol=1e-12)
+        assert float(together.stats.dt_first[i]) == pytest.approx(solution.stats.dt_first, rel=1e-9)
 
 
 @pytest.mark.parametrize("solver", ADAPTIVE)
@@ -83,6 +84,7 @@ def test_every_sample_takes_the_steps_that_it_takes_alone(solver: str) -> None:
         {"safety": 0.5, "min_factor": 0.7, "max_factor": 1.5},
         {"step_points": [0.0, 0.3]},
         {"jump_points": [0.1, 1.0]},
+        {"jump_points": [-0.999]},
         {"noise": 1e-4},
     ],
     ids=str,
@@ -92,6 +94,16 @@ def test_the_controllers_settings_hold_for_every_sample(settings: dict, solver: 
     options = {"solver": solver, "controller": PIDController(rtol=1e-3, atol=1e-4, **settings)}
     alone = [wave_alone(i, **options) for i in range(BATCH)]
     assert_as_alone(waves(**options), alone)
+
+
+def test_a_step_that_is_cut_short_at_the_end_does_not_lower_the_last_proposal() -> None:
+    controller = PIDController(dt0=0.3, dt_max=0.3, max_factor=1.5)
+    solution = odesolve(
+        lambda t, y: torch.ones_like(y), drawn(2, 1), 0.0, torch.tensor([1.0, -0.7]),
+        batch="independent", controller=controller,
+    )  # fmt: skip
+    torch.testing.assert_close(solution.stats.dt_last, torch.tensor([0.3, 0.3], dtype=DOUBLE))
+    assert solution.stats.num_steps.tolist() == [4, 3]
 
 
 def test_samples_keep_their_history_while_others_leave() -> None:

@@ -78,7 +78,7 @@ class RowEventWatch:
         event = self.events[i]
         largest = torch.maximum(clock.t0.abs(), clock.t1.abs())
         precision = largest * torch.finfo(largest.dtype).eps
-        width = precision.clamp(min=event.tolerance) / clock.dt.abs()
+        width = precision.clamp(min=event.tolerance) / (clock.t1 - clock.t0).abs()
         tolerance = width.reshape(-1).to(old.dtype)
 
         def at(s: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from odevision.ode.clock import RowClock, column
+from odevision.ode.clock import RowClock, column, spread
 from odevision.ode.per_sample import select_samples
 from odevision.ode.solution import Stats
 from odevision.ode.solver import AbstractSolver, Memory, Step
@@ -160,7 +160,7 @@ class RowTimes:
     ) -> RowClock:
         """The clock of one step from t0 to t1 for a state `like` this."""
         start, end = self.moved(t0, samples), self.moved(t1, samples)
-        dt = column(end - start, like)
+        dt = spread(column(end - start, like), like)
         start, end = column(start, like), column(end, like)
         if self.jumps is not None:
             start = start + self._nudge(t0, start.detach(), end.detach())
