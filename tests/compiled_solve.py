@@ -141,7 +141,9 @@ TRACERS = {
     "export": lambda m: torch.export.export(m, (X,)).module(),
     "strict export": lambda m: torch.export.export(m, (X,), strict=True).module(),
     "make_fx": lambda m: make_fx(m)(X),
-    "make_fx with fake tensors": lambda m: make_fx(m, tracing_mode="fake", _allow_non_fake_inputs=True)(X),
+    "make_fx with fake tensors": lambda m: make_fx(
+        m, tracing_mode="fake", _allow_non_fake_inputs=True
+    )(X),
     "functionalize": lambda m: torch.func.functionalize(m),
     "jit.trace": lambda m: torch.jit.trace(m, (X,), check_trace=False),
 }

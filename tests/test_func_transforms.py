@@ -238,6 +238,24 @@ def test_adaptive_steps_are_refused_under_vmap(gradient) -> None:
             vmap(grad(lambda y, w: solve(y, w).sum()))(*arguments)
 
 
+@pytest.mark.parametrize("solver", ["implicit-euler", "kencarp4", "gauss-legendre4"])
+@each_gradient
+def test_implicit_steps_are_refused_clearly_by_every_transform(solver: str, gradient) -> None:
+    solve = lambda y: end(y, solver=solver, num_steps=2, gradient=gradient)
+    with pytest.raises(ValueError, match="`solver` must be an explicit method under torch.func.v"):
+        vmap(solve)(Y0)
+    for derivative in (grad(lambda y: solve(y).sum()), jacfwd(solve)):
+        with pytest.raises(ValueError, match="`solver` must be an explicit method under torch.fun"):
+            derivative(Y0[0])
+    with torch.no_grad(), pytest.raises(ValueError, match="and in forward mode"):
+        jvp(solve, (Y0,), (DIRECTION,))
+
+
+def test_an_implicit_solve_of_something_else_may_run_inside_a_transform() -> None:
+    other = lambda: end(Y0[0], solver="implicit-euler", num_steps=2)
+    torch.testing.assert_close(grad(lambda y: (y * other()).sum())(Y0[0]), other(), **CLOSE)
+
+
 def test_events_are_refused_under_vmap() -> None:
     event = Event(lambda t, y: y[0] - 0.5)
     with pytest.raises(ValueError, match="`event` must be left out under torch.func.vmap"):
@@ -256,6 +274,12 @@ def test_second_derivatives_of_an_events_time_are_refused_in_every_mode(gradient
         with pytest.raises(ValueError, match="`event` must not be part of a gradient"):
             derivative(y0)
     torch.testing.assert_close(jacfwd(crossing)(y0), 1 / y0, rtol=1e-3, atol=0)
+
+
+def test_dense_output_is_read_at_a_vector_of_times_and_not_through_vmap() -> None:
+    inside = odesolve(field, Y0, 0, 1, args=(W,), dense=True).interpolant
+    with pytest.raises(ValueError, match="Try the vector of all times"):
+        vmap(inside)(torch.linspace(0, 1, 3))
 
 
 def test_an_adaptive_solve_of_something_else_may_run_inside_vmap() -> None:

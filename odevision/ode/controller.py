@@ -145,7 +145,7 @@ class PIDController:
             if isinstance(value, Tensor):
                 good = bool((value >= 0).all()) and bool(torch.isfinite(value).all())
             else:
-                good = isinstance(value, numbers.Real) and 0 <= value < math.inf
+                good = isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
             if not good:
                 raise ValueError(
                     f"`{name}` must be a number of at least 0, got {value!r}. Try 1e-4."

@@ -67,6 +67,7 @@ class ImplicitRungeKutta(AbstractSolver):
     order: int = dataclasses.field(init=False)
     embedded_order: int | None = dataclasses.field(init=False)
     lands_on_saves: bool = dataclasses.field(init=False)
+    iterates: bool = dataclasses.field(init=False, default=True)
 
     def __post_init__(self) -> None:
         """Refuse settings under which no stage would be found; say what the tableau says."""

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from odevision.ode.clock import Clock
 from odevision.ode.state import StateLayout
-from odevision.ode.tracing import tracked
+from odevision.ode.tracing import mapped, tracked
 from odevision.types import Number, Scalar, State
 
 
@@ -99,8 +99,12 @@ class DenseOutput:
         Gradients reach t where it is a tensor.
 
         Raises:
-            ValueError: a time lies outside of the solve.
+            ValueError: a time lies outside of the solve, or is mapped over.
         """
+        if mapped(t):
+            raise ValueError(
+                "`t` must not be mapped over by torch.func.vmap. Try the vector of all times."
+            )
         if isinstance(t, Tensor) and t.ndim:
             states = [self(x) for x in (t if tracked(t) else t.tolist())]
             return pytree.tree_map(lambda *parts: torch.stack(parts), states[0], *states[1:])

@@ -64,6 +64,7 @@ class AbstractSolver(abc.ABC):
         lands_on_saves: the interpolant is less accurate than a step, so that the loop shortens
             steps to land on saved times.
         has_bump: `bump` gives a term of the interpolant.
+        iterates: steps are found by an iteration, which looks at the state on the host.
         noise_gain: error estimate over dt that rounding errors of size 1 in all slopes make.
     """
 
@@ -74,6 +75,7 @@ class AbstractSolver(abc.ABC):
     lands_on_saves: bool = False
     has_bump: bool = False
     noise_gain: float = 1.0
+    iterates: bool = False
 
     @property
     def adaptive(self) -> bool:

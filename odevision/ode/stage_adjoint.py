@@ -9,6 +9,7 @@ from torch import Tensor
 from odevision.ode.newton_krylov import NewtonSettings, gmres
 from odevision.ode.solution import Result, SolveError
 from odevision.ode.stage_system import Rows, Slopes, StageSystem
+from odevision.ode.tracing import tracked, transformed
 from odevision.types import State
 
 
@@ -29,11 +30,18 @@ def attach_gradient(
     Returns:
         The slopes; those of `found` where nothing needs a gradient.
     """
-    if not torch.is_grad_enabled():
+    followed = transformed() and not torch.compiler.is_compiling()
+    if not (torch.is_grad_enabled() or followed):
         return found
     fixed = list(found)
     states = system.states(fixed)
     slopes = [system.f(t, y) for t, y in zip(system.times, states, strict=True)]
+    if followed and any(map(tracked, slopes)):
+        raise ValueError(
+            "`solver` must be an explicit method under torch.func and in forward mode, which can't "
+            "follow Newton's iteration, got an implicit one. Try solver='tsit5', or "
+            "torch.autograd.grad."
+        )
     if not any(k.requires_grad for k in slopes):
         return found
     if not states[0].requires_grad:  # only f carries a graph: the linear system needs that to y too

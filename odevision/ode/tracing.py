@@ -35,10 +35,17 @@ def tracked(x: object) -> TypeGuard[Tensor]:
     """Whether derivatives with respect to x may be asked for."""
     if not isinstance(x, Tensor):
         return False
-    if x.requires_grad or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return x.requires_grad
-    if _functorch.is_functorch_wrapped_tensor(x):
-        return True
+    inner: Tensor = x
+    while not (inner.requires_grad or _has_tangent(inner)):  # at some level of nested transforms
+        if not _functorch.is_functorch_wrapped_tensor(inner):
+            return False
+        inner = _functorch.get_unwrapped(inner)
+    return True
+
+
+def _has_tangent(x: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 

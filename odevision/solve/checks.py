@@ -113,28 +113,41 @@ def read_time(name: str, value: Number | Tensor) -> float:
 
 
 def refuse_mapped(
-    controller: Controller, events: Sequence[Event], vector_field: VectorField, inputs: Any
+    solver: AbstractSolver,
+    controller: Controller,
+    events: Sequence[Event],
+    vector_field: VectorField,
+    inputs: Any,
 ) -> None:
     """Under vmap no sample can have accepted steps of its own, and none can be read by the host.
 
     Args:
+        solver: makes the steps.
         controller: chooses the steps.
         events: what to look for.
         vector_field: f; a module's parameters may be mapped over.
         inputs: nested tensors that enter the solve beside them.
 
     Raises:
-        ValueError: the steps are adaptive, or events looked for, and an input is mapped over.
+        ValueError: the steps are adaptive, or found by an iteration, or events are looked for, and
+            an input is mapped over.
     """
-    if not (controller.adaptive or events) or not transformed():
+    if controller.adaptive:
+        what = "`num_steps` must be given"
+    elif solver.iterates:
+        what = "`solver` must be an explicit method"
+    elif events:
+        what = "`event` must be left out"
+    else:
+        return
+    if not transformed():
         return
     held = vector_field.parameters() if isinstance(vector_field, nn.Module) else ()
     if any(map(mapped, (*held, *pytree.tree_leaves(inputs)))):
-        what = "`num_steps` must be given" if controller.adaptive else "`event` must be left out"
         raise ValueError(
-            f"{what} under torch.func.vmap: each sample would go its own way. Try num_steps=4 and "
-            "no event, or batch='independent' in place of vmap, with the samples in dimension 0 of "
-            "y0."
+            f"{what} under torch.func.vmap: each sample would go its own way. Try solver='rk4', "
+            "num_steps=4 and no event, or batch='independent' in place of vmap, with the samples "
+            "in dimension 0 of y0."
         )
 
 

@@ -121,7 +121,7 @@ def odesolve(
     method = resolve_solver(solver)
     control = read_controller(method, controller, num_steps, rtol, atol, max_steps)
     events = read_events(event)
-    refuse_mapped(control, events, vector_field, (y0, args))
+    refuse_mapped(method, control, events, vector_field, (y0, args))
     if gradient not in GRADIENTS:
         raise ValueError(unknown_name("gradient", gradient, GRADIENTS))
     if batch == "independent":

@@ -272,12 +272,23 @@ def test_a_second_derivative_is_refused_by_checkpointed() -> None:
         torch.autograd.grad(y1.sum(), case.y0, create_graph=True)
 
 
-def test_direct_has_second_derivatives() -> None:
+@pytest.mark.parametrize("solver", [name for name in FAMILIES if not SOLVERS[name].iterates])
+def test_direct_has_second_derivatives(solver: str) -> None:
     def solve(y0, a):
         f = lambda t, y, a: torch.sin(a * y)
-        return odesolve(f, y0, 0, 1, args=(a,), solver="rk4", num_steps=2, gradient="direct").y1
+        return odesolve(f, y0, 0, 1, args=(a,), solver=solver, num_steps=2, gradient="direct").y1
 
     assert torch.autograd.gradgradcheck(solve, (drawn(2, 2), drawn(2, seed=1)))
+
+
+@pytest.mark.parametrize("solver", [name for name in FAMILIES if SOLVERS[name].iterates])
+def test_a_second_derivative_is_refused_by_implicit_methods(solver: str) -> None:
+    case = leaf_args()
+    options = {"solver": solver, "num_steps": 2, "gradient": "direct"}
+    y1 = odesolve(case.vector_field, case.y0, 0, 1, args=case.args, **options).y1
+    with pytest.raises(ValueError, match="`solver` must be an explicit method"):
+        (first,) = torch.autograd.grad(y1.sum(), case.y0, create_graph=True)
+        torch.autograd.grad(first.sum(), case.y0)
 
 
 def test_the_backward_pass_may_run_twice_where_the_graph_is_kept() -> None:
