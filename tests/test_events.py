@@ -370,6 +370,23 @@ def test_a_root_of_time_alone_stays_where_it_is(gradient) -> None:
 
 
 @each_gradient
+@pytest.mark.parametrize("flat", [torch.sign, lambda x: x**3], ids=["sign", "cube"])
+def test_a_root_where_g_is_flat_keeps_its_time_and_gets_no_gradient(gradient, flat) -> None:
+    y0 = scalar(2.0)
+    event = Event(lambda t, y: flat(y - 0.5))
+    t1 = odesolve(lambda t, y: -y, y0, 0, 5, event=event, gradient=gradient, **TIGHT).t1
+    assert t1.item() == pytest.approx(math.log(4), abs=1e-4)
+    (slope,) = torch.autograd.grad(t1, y0)
+    assert math.isfinite(slope.item())
+
+
+def test_an_event_that_gives_nan_is_refused() -> None:
+    event = Event(lambda t, y: torch.sqrt(y[0] - 0.9))
+    with pytest.raises(ValueError, match="`event` must return a number, got NaN at t = "):
+        odesolve(swing, SWING0, 0, 3, event=event)
+
+
+@each_gradient
 def test_the_end_of_the_interval_does_not_move_a_terminal_root(gradient) -> None:
     y0, t0, t1 = scalar(2.0), scalar(0.0), scalar(5.0)
     event = Event(lambda t, y: y - 0.5)

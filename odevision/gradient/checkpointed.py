@@ -52,7 +52,9 @@ def solve_checkpointed(problem: Problem) -> Trajectory:
         if torch.is_autocast_enabled(y0.device.type):
             # Weights cast without a graph must not be served to code that needs one.
             torch.clear_autocast_cache()
-    if not (y0.requires_grad or dependencies.found) or not path.steps:
+    if not path.steps:  # the solve failed at once
+        return dataclasses.replace(path, y1=y0)
+    if not (y0.requires_grad or dependencies.found):
         return path
     forward = _Forward(problem, dependencies, path, before)
     y1, *outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())

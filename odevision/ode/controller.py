@@ -75,7 +75,7 @@ class GridController:
         """Refuse times that are not finite or not ordered."""
         times = self.times
         if isinstance(times, Tensor):
-            times = times.tolist()
+            times = times.flatten().tolist()
         if not all(math.isfinite(t) for t in times):
             raise ValueError(f"`times` must be finite, got {list(times)}.")
         if list(times) not in (sorted(times), sorted(times, reverse=True)):
@@ -170,7 +170,7 @@ class PIDController:
             )
         for name in ("step_points", "jump_points"):
             value = getattr(self, name)
-            times = value.tolist() if isinstance(value, Tensor) else value
+            times = value.flatten().tolist() if isinstance(value, Tensor) else value
             if not all(math.isfinite(t) for t in times):
                 raise ValueError(f"`{name}` must be finite, got {list(times)}.")
             object.__setattr__(self, name, tuple(sorted(float(t) for t in times)))

@@ -135,7 +135,13 @@ class EventWatch:
         with torch.no_grad():
             values = [self._evaluate(event, t, y) for event in self.events]
         # One host read a step for all events.
-        return torch.stack([v.double() for v in values]).tolist()
+        numbers = torch.stack([v.double() for v in values]).tolist()
+        if any(map(math.isnan, numbers)):
+            raise ValueError(
+                f"`event` must return a number, got NaN at t = {t:.6g}. Try to bound what it "
+                "divides by."
+            )
+        return numbers
 
     def _root(self, event: Event, step: Interpolant, old: int) -> float:
         """Bisection and secant in turn: the bracket at least halves every second evaluation."""
@@ -191,8 +197,10 @@ def attach_root_gradient(
     motion = (by_y.conj() * slope).real
     rate = by_t.reshape(t.shape)
     rate = rate + (motion.flatten(lead).sum(-1) if lead < motion.ndim else motion)
-    shift = -value.reshape(t.shape).to(t.dtype) / rate
-    shift = first_order(shift - shift.detach(), "event")
+    value = value.reshape(t.shape).to(t.dtype)
+    # Where g is flat at its root, as a sign is, the root's motion is not known: left out.
+    weight = torch.where(rate == 0, 0, -1 / rate)
+    shift = first_order((value - value.detach()) * weight, "event")
     return t + shift, y + slope * shift.reshape(column.shape)
 
 

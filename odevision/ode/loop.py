@@ -176,7 +176,8 @@ def integrate(
         t, y = path.t, path.y1
         if stats.num_steps >= max_steps:
             cause = f"The solve took max_steps = {max_steps} steps and t1 = {t1:.6g} is still ahead"
-            path.error = SolveError(Result.MAX_STEPS, cause, t=t, dt=proposal.dt, sample=None)
+            dt = proposal.dt if math.isfinite(proposal.dt) else None
+            path.error = SolveError(Result.MAX_STEPS, cause, t=t, dt=dt, sample=None)
             break
         t_next = route.next(t, proposal.dt)
         if observer is not None:

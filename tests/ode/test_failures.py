@@ -152,6 +152,14 @@ def test_the_reached_part_has_gradients(gradient) -> None:
     torch.testing.assert_close(slope, torch.full_like(Y0, expected), rtol=1e-3, atol=0)
 
 
+@each_gradient
+def test_a_solve_that_fails_at_once_returns_the_start_with_its_gradient(gradient) -> None:
+    y0 = Y0.clone().requires_grad_()
+    solution = fail("field at once", y0=y0, gradient=gradient, throw=False, save_at="steps")
+    (slope,) = torch.autograd.grad(solution.y1.sum() + solution.ys.sum(), y0)
+    assert torch.equal(slope, torch.full_like(Y0, 2.0))
+
+
 def test_a_successful_solve_under_throw_false_has_no_error() -> None:
     solution = odesolve(decay, Y0, 0, 1, throw=False)
     assert solution.result is Result.SUCCESSFUL and solution.error is None

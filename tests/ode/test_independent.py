@@ -505,6 +505,17 @@ def test_a_failure_backward_in_time_has_a_negative_dt() -> None:
     assert caught.value.dt is not None and caught.value.dt < 0
 
 
+def test_a_last_step_that_overflows_is_a_failure() -> None:
+    y0 = torch.tensor([[1.0], [1.6e308]], dtype=DOUBLE)
+    solution = odesolve(
+        lambda t, y: 0.3 * y, y0, 0.0, 1.0, batch="independent", throw=False,
+        controller=PIDController(dt0=1.0),
+    )  # fmt: skip
+    assert bool(solution.y1[1].isinf()) and int(solution.stats.num_rejected_steps[1]) == 0
+    assert solution.result == (Result.SUCCESSFUL, Result.NON_FINITE)
+    assert solution.error is not None and solution.error.sample == 1
+
+
 def test_samples_that_use_up_max_steps_fail_and_the_others_do_not() -> None:
     rates = torch.tensor([[1.0], [1e4]], dtype=DOUBLE)
     f = lambda t, y, rate: -rate * (y - torch.sin(t))
