@@ -508,8 +508,8 @@ def test_a_failure_backward_in_time_has_a_negative_dt() -> None:
 def test_a_last_step_that_overflows_is_a_failure() -> None:
     y0 = torch.tensor([[1.0], [1.6e308]], dtype=DOUBLE)
     solution = odesolve(
-        lambda t, y: 0.3 * y, y0, 0.0, 1.0, batch="independent", throw=False,
-        controller=PIDController(dt0=1.0),
+        lambda t, y, slope: slope, y0, 0.0, 1.0, args=PerSample((0.3 * y0,)), batch="independent",
+        throw=False, controller=PIDController(dt0=1.0),
     )  # fmt: skip
     assert bool(solution.y1[1].isinf()) and int(solution.stats.num_rejected_steps[1]) == 0
     assert solution.result == (Result.SUCCESSFUL, Result.NON_FINITE)
