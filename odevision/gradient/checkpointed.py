@@ -1,211 +1,219 @@
 """The checkpointed gradient: the exact discrete adjoint, one recomputed step at a time.
 
-The forward pass runs without a graph and keeps one state a step. The backward pass takes the
-accepted steps from last to first, makes each again with a graph, and pulls lam = dL/dy through it.
-Memory is N states and the graph of a single step; the gradient equals that of `direct`.
+The forward pass runs without a graph and keeps the states between the steps. The backward pass
+takes the accepted steps from last to first, makes each again with a graph, and pulls lam = dL/dy
+through it. Memory is N states and the graph of a single step; the gradient equals that of `direct`.
 
-Idea: Zhuang et al. 2020, "Adaptive checkpoint adjoint" (ACA).
+Where N states are too many, some are kept and the steps between them made again: about one more
+evaluation of every step for 2 sqrt(N) states.
+
+References: Zhuang et al. 2020, "Adaptive checkpoint adjoint" (one step at a time); Matsubara et al.
+2021, "Symplectic adjoint method" (one stage at a time).
 """
 
-import contextlib
 import dataclasses
-from typing import Any
+import sys
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from odevision.gradient.dependencies import (
-    Dependencies,
-    Substitute,
-    refuse_histories,
-    replace_tensors,
-)
+from odevision.gradient.bytes_held import storage_bytes
+from odevision.gradient.method import AbstractGradient, StepRecord, solve_apart
 from odevision.gradient.problem import Problem
-from odevision.ode.loop import AcceptedStep, Ends, Trajectory, step_outputs
+from odevision.gradient.schedule import next_stop, stops
+from odevision.gradient.stagewise import pull_by_stages
+from odevision.gradient.sweep import Sweep, add_outputs
+from odevision.ode.compiled import plain
+from odevision.ode.loop import AcceptedStep, Trajectory
+from odevision.ode.runge_kutta import ExplicitRungeKutta
+from odevision.ode.solution import Stats
 from odevision.ode.solver import Memory
-from odevision.ode.tracing import transformed
 from odevision.types import State
 
 
-def solve_checkpointed(problem: Problem) -> Trajectory:
-    """Solve, and attach the discrete adjoint to the outputs.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpointed(AbstractGradient):
+    """Keeps states between the steps and makes each step again on the way back.
 
-    torch.compile and the transforms of torch.func take no such detours: the solve is recorded as
-    it stands under them, and a compiler decides itself what to recompute.
+    Args:
+        max_states: most states to keep at once, at least 1; "sqrt" keeps about 2 sqrt(N) of N
+            steps, and None all. Between kept states the steps are made again by the binomial
+            schedule, which repeats the fewest.
+        max_bytes: most bytes of kept states; at least one state is kept.
+        dtype: that of the kept states, such as torch.bfloat16 for half the memory; None keeps them
+            as they are. Each step is then pulled back at a rounded state.
+        graph: "step" makes a step again with its graph; "stage" with the graph of one evaluation
+            of f at a time, which takes a method's number of stages less memory, and f once more a
+            stage. For explicit Runge-Kutta methods; a step that is interpolated takes its graph.
     """
-    if not torch.is_grad_enabled() or transformed():
-        return problem.integrate(problem.term(), problem.y0)
-    y0 = problem.y0
-    dependencies = Dependencies(problem.vector_field, problem.inputs)
-    term = problem.term()
-    term.vector_field = dependencies.watch(term.vector_field)
-    before: list[_Before] = []
 
-    def remember(step: AcceptedStep, y: State, memory: Memory) -> None:
-        if y0.requires_grad or dependencies:
-            before.append(_Before(y, memory))
+    max_states: int | Literal["sqrt"] | None = None
+    max_bytes: int | None = None
+    dtype: torch.dtype | None = None
+    graph: Literal["step", "stage"] = "step"
+    name: ClassVar[str] = "checkpointed"
+    kind: ClassVar[str] = "keeps one state a step, and makes each step again"
+    accuracy: ClassVar[Literal["exact", "convergent"]] = "exact"
 
-    try:
-        with torch.no_grad():
-            path = problem.integrate(term, y0.detach(), remember)
-    finally:
-        if torch.is_autocast_enabled(y0.device.type):
-            # Weights cast without a graph must not be served to code that needs one.
-            torch.clear_autocast_cache()
-    if not path.steps:  # the solve failed at once
-        return dataclasses.replace(path, y1=y0)
-    if not (y0.requires_grad or dependencies.found):
-        return path
-    forward = _Forward(problem, dependencies, path, before)
-    y1, *outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())
-    return dataclasses.replace(path, y1=y1, outputs=outputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Before:
-    """What a step starts from."""
-
-    y: State
-    memory: Memory
-
-
-@dataclasses.dataclass(frozen=True)
-class _Forward:
-    """A finished forward pass, and what each of its steps starts from."""
-
-    problem: Problem
-    dependencies: Dependencies
-    path: Trajectory
-    before: list[_Before]
-
-
-class _DiscreteAdjoint(torch.autograd.Function):
-    """Gives a finished forward pass its backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, forward: _Forward, y0: State, *theta: Tensor) -> tuple[State, ...]:
-        ctx.problem, ctx.dependencies = forward.problem, forward.dependencies
-        ctx.steps = forward.path.steps
-        ctx.past = [(len(b.memory.states), b.memory.times) for b in forward.before]
-        ctx.device_type = y0.device.type
-        ctx.autocast = autocast_state(ctx.device_type)
-        states = [x for b in forward.before for x in (b.y, *b.memory.states)]
-        ctx.save_for_backward(*theta, *states)
-        return forward.path.y1, *forward.path.outputs
-
-    @staticmethod
-    def backward(ctx: Any, *lams: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # once_differentiable would give a gradient without a graph
+    def __post_init__(self) -> None:
+        """Refuse what keeps nothing."""
+        for name in ("max_states", "max_bytes"):
+            value = getattr(self, name)
+            word = name == "max_states" and value == "sqrt"
+            if value is not None and not word and (not isinstance(value, int) or value < 1):
+                hint = "Try 'sqrt'." if name == "max_states" else "Try 2**28."
+                raise ValueError(
+                    f"`{name}` must be a whole number of at least 1, got {value!r}. {hint}"
+                )
+        if self.dtype is not None and not self.dtype.is_floating_point:
             raise ValueError(
-                "`gradient` must be 'direct' where a gradient is to be differentiated again "
-                "(create_graph=True), got 'checkpointed'. Try gradient='direct'."
+                f"`dtype` must be a floating point type, got {self.dtype}. Try torch.bfloat16."
             )
-        ids = list(ctx.dependencies.found)
-        saved = list(ctx.saved_tensors)
-        theta, states = saved[: len(ids)], saved[len(ids) :]
-        sweep = Sweep(ctx, ids, theta)
-        lam, lam_memory, lam_outputs = lams[0], (), list(lams[1:])
-        for step, (count, times) in zip(reversed(ctx.steps), reversed(ctx.past), strict=True):
-            cut = len(states) - 1 - count
-            (y, *past), states = states[cut:], states[:cut]
-            lam, lam_memory = sweep.pull(
-                step, y, Memory(tuple(past), times), lam, lam_memory, lam_outputs
-            )
+        if self.graph not in ("step", "stage"):
+            raise ValueError(f"`graph` must be 'step' or 'stage', got {self.graph!r}.")
+
+    def solve(self, problem: Problem) -> Trajectory:
+        """Solve without a graph, and attach the discrete adjoint to what is handed out."""
+        return solve_apart(problem, _Kept(self, problem), self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """What a step starts from, as it is kept; y is None at t0, where autograd keeps it."""
+
+    y: State | None
+    memory: Memory
+    bytes: int
+
+
+class _Kept(StepRecord):
+    """The starts of accepted steps, all or some of them.
+
+    While it is not known how many steps there will be, the start of every `stride`-th is kept, and
+    every other one given up when they become too many. At the end those stay that lie nearest
+    before the best places.
+    """
+
+    def __init__(self, settings: Checkpointed, problem: Problem) -> None:
+        self.settings, self.problem = settings, problem
+        self.starts: dict[int, _Start] = {}
+        self.steps: list[AcceptedStep] = []
+        self.count, self.stride, self.largest = 0, 1, 1
+        self.scratch: Any = None
+
+    def remember(self, step: AcceptedStep, y: State, memory: Memory) -> None:
+        """Keep the start of a step where it is its turn."""
+        del step
+        i, self.scratch = self.count, memory.scratch
+        self.count += 1
+        if i % self.stride == 0:
+            self.starts[i] = self._start(i, y, memory)
+            while len(self.starts) > self._room():
+                self.stride *= 2
+                self.starts = {j: s for j, s in self.starts.items() if j % self.stride == 0}
+
+    def finish(self, path: Trajectory, stats: Stats) -> None:
+        """Give up starts that the schedule makes no use of."""
+        self.steps = path.steps
+        if self.stride > 1:
+            places = {i - i % self.stride for i in stops(self.count, self._room(known=True))}
+            self.starts = {i: start for i, start in self.starts.items() if i in places}
+        stats.bytes_held = _bytes(self.starts)
+
+    def pull_back(
+        self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]
+    ) -> State:
+        """Make the steps again, from last to first."""
+        del y1
+        # Kept for a second way back where that may be asked for, else let go one by one.
+        starts = dict(self.starts) if _graph_stays() else self.starts
+        by_stages = self.settings.graph == "stage"
+        solver, lam_memory = plain(self.problem.solver), ()
+        for i in reversed(range(len(self.steps))):
+            step = self.steps[i]
+            y, memory = self._start_of(i, starts, sweep, y0)
+            starts.pop(i, None)
+            if by_stages and isinstance(solver, ExplicitRungeKutta) and not step.interpolates:
+                lam = pull_by_stages(sweep, solver.tableau, step, y, lam)
+                lam = add_outputs(step, lam, lam_outputs)
+            else:
+                lam, lam_memory = sweep.pull(step, y, memory, lam, lam_memory, lam_outputs)
             if step.fresh:
                 lam, lam_memory = sweep.pull_start(step.t0, y, lam, lam_memory), ()
-        return None, lam, *sweep.gradients
+        return lam
+
+    def _start_of(
+        self, i: int, starts: dict[int, _Start], sweep: Sweep, y0: State
+    ) -> tuple[State, Memory]:
+        """State and memory at the start of step i; keeps more on the way where there is room."""
+        at = max(j for j in starts if j <= i)
+        kept = starts[at]
+        y = y0.detach() if kept.y is None else kept.y.to(y0.dtype)
+        states = tuple(x.to(y0.dtype) for x in kept.memory.states)
+        memory = Memory(states, kept.memory.times, self.scratch)
+        while at < i:
+            length = i + 1 - at
+            places = min(self._room(known=True) - len(starts), length)
+            stop = at + next_stop(length, places) if places > 0 else i
+            y, memory = self._walk(sweep, at, stop, y, memory)
+            at = stop
+            if at < i:
+                starts[at] = self._start(at, y, memory)
+        self.problem.stats.bytes_held = max(self.problem.stats.bytes_held, _bytes(starts))
+        return y, memory
+
+    def _walk(
+        self, sweep: Sweep, first: int, stop: int, y: State, memory: Memory
+    ) -> tuple[State, Memory]:
+        """Make steps again without a graph, up to the start of step `stop`."""
+        solver, f0 = self.problem.solver, None
+        with sweep.repeating():
+            for i in range(first, stop):
+                step, following = self.steps[i], self.steps[i + 1]
+                made = solver.step(
+                    sweep.term, step.t0, step.t1, y, f0, memory, all_stages=self._reuses_slopes
+                )
+                y, memory, f0 = made.y1, made.memory, made.f1
+                if following.fresh:
+                    memory, f0 = solver.start(sweep.term, following.t0, y), None
+        return y, memory
+
+    @property
+    def _reuses_slopes(self) -> bool:
+        """A step that makes all its stages hands the last to the next one, and costs no more."""
+        solver = plain(self.problem.solver)
+        return isinstance(solver, ExplicitRungeKutta) and solver.tableau.fsal
+
+    def _start(self, i: int, y: State, memory: Memory) -> _Start:
+        dtype = self.settings.dtype
+        cast = lambda x: x if dtype is None or x.is_complex() else x.to(dtype)
+        start = Memory(tuple(map(cast, memory.states)), memory.times)
+        y = y if i == 0 else cast(y)
+        size = storage_bytes([y, *start.states])
+        self.largest = max(self.largest, size)
+        return _Start(None if i == 0 else y, start, size)
+
+    def _room(self, *, known: bool = False) -> int:
+        """Most states to keep at once.
+
+        Args:
+            known: all steps are made, so that "sqrt" knows of what.
+        """
+        states, most = self.settings.max_states, sys.maxsize
+        if states == "sqrt":  # as many as there are steps between them, and those between
+            most = 2 * self.stride if known and self.stride > 1 else max(2, self.stride)
+        elif states is not None:
+            most = states
+        if self.settings.max_bytes is not None:
+            most = min(most, max(1, self.settings.max_bytes // self.largest))
+        return most
 
 
-def autocast_state(device_type: str) -> dict[str, Any]:
-    """The caller's autocast. Backward runs outside of it, and has to enter it again."""
-    return {
-        "enabled": torch.is_autocast_enabled(device_type),
-        "dtype": torch.get_autocast_dtype(device_type),
-    }
+def _bytes(starts: dict[int, _Start]) -> int:
+    return sum(start.bytes for start in starts.values())
 
 
-class Sweep:
-    """The way back: makes steps again, from last to first, and gathers the gradients of theta."""
-
-    def __init__(self, ctx: Any, ids: list[int], theta: list[Tensor]) -> None:
-        """Cut theta off from its history, and bind the field to it."""
-        self.problem, self.device_type, self.autocast = ctx.problem, ctx.device_type, ctx.autocast
-        # What has a history is cut off from it: its gradient flows on once, after all steps. So is
-        # what has hooks: they must see the whole gradient once and not each step's part of it.
-        self.theta = [
-            x if x.is_leaf and not x._backward_hooks else x.detach().requires_grad_() for x in theta
-        ]
-        twins = {i: c for i, c, x in zip(ids, self.theta, theta, strict=True) if c is not x}
-        self.twins, self.substitutes = twins, ctx.dependencies.beyond_args(twins)
-        unconfirmed = ctx.dependencies.unconfirmed.values()
-        self.cut_off = [*(theta if self.substitutes else ()), *unconfirmed]
-        self.term = ctx.problem.term(replace_tensors(ctx.problem.inputs, twins), "backward")
-        self.gradients: list[Tensor | None] = [None] * len(theta)
-
-    def pull(
-        self,
-        step: AcceptedStep,
-        y: State,
-        memory: Memory,
-        lam: Tensor,
-        lam_memory: tuple[Tensor, ...],
-        lam_outputs: list[Tensor],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pull lam = dL/dy1 and dL/dmemory through a step; takes its part off `lam_outputs`."""
-        with self.recording():
-            y = y.detach().requires_grad_()
-            past = tuple(x.detach().requires_grad_() for x in memory.states)
-            solver, before = self.problem.solver, Memory(past, memory.times)
-            again = solver.step(
-                self.term, step.t0, step.t1, y, None, before, all_stages=step.interpolates
-            )
-            outputs = step_outputs(step, Ends(self.term, solver, again))
-        first = len(lam_outputs) - len(outputs)
-        lam_inside = lam_outputs[first:]
-        del lam_outputs[first:]
-        carried = zip(again.memory.states, lam_memory, strict=False)
-        pairs = [(again.y1, lam), *carried, *zip(outputs, lam_inside, strict=True)]
-        lam, *lam_past = self.vjp(pairs, [y, *past])
-        return lam, tuple(lam_past)
-
-    def pull_start(
-        self, t0: float, y0: State, lam: Tensor, lam_memory: tuple[Tensor, ...]
-    ) -> Tensor:
-        """Pull dL/dmemory through the start of the solver, which makes its memory of y0."""
-        if not lam_memory:
-            return lam
-        with self.recording():
-            y0 = y0.detach().requires_grad_()
-            memory = self.problem.solver.start(self.term, t0, y0)
-        pairs = list(zip(memory.states, lam_memory, strict=True))
-        return lam + self.vjp(pairs, [y0])[0]
-
-    @contextlib.contextmanager
-    def recording(self) -> Any:
-        """Where steps are made again: with a graph, the caller's autocast and theta cut off."""
-        with (
-            torch.enable_grad(),
-            torch.autocast(self.device_type, **self.autocast),
-            Substitute(self.twins) if self.substitutes else contextlib.nullcontext(),
-        ):
-            yield
-
-    def vjp(self, pairs: list[tuple[Tensor, Tensor]], inputs: list[Tensor]) -> list[Tensor]:
-        """Pull the lams of outputs back to the inputs; those of theta are gathered."""
-        pairs = [(output, lam) for output, lam in pairs if output.requires_grad]
-        outputs, lams = [p[0] for p in pairs], [p[1] for p in pairs]
-        refuse_histories(outputs, self.cut_off)
-        pulled = torch.autograd.grad(outputs, [*inputs, *self.theta], lams, allow_unused=True)
-        for i, gradient in enumerate(pulled[len(inputs) :]):
-            self.gradients[i] = _accumulate(self.gradients[i], gradient)
-        return [
-            torch.zeros_like(x) if g is None else g
-            for x, g in zip(inputs, pulled[: len(inputs)], strict=True)
-        ]
-
-
-def _accumulate(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
-    if total is None or gradient is None:
-        # A copy: autograd hands out one tensor for several inputs, or an expanded one.
-        return total if gradient is None else gradient.clone()
-    return total.add_(gradient)
+def _graph_stays() -> bool:
+    """Whether the running backward pass keeps its graph (retain_graph=True) for another."""
+    return torch._C._autograd._get_current_graph_task_keep_graph()  # type: ignore[attr-defined]

@@ -1,13 +1,25 @@
 """The direct gradient: autograd records the accepted steps. Exact; memory grows with the steps."""
 
+import dataclasses
+from typing import ClassVar, Literal
+
+from odevision.gradient.method import AbstractGradient
 from odevision.gradient.problem import Problem
 from odevision.ode.loop import Trajectory
 
 
-def solve_direct(problem: Problem) -> Trajectory:
-    """Solve with autograd as it stands.
+@dataclasses.dataclass(frozen=True)
+class Direct(AbstractGradient):
+    """Autograd as it stands; rejected steps and error estimates leave nothing in the graph.
 
-    Rejected steps and error estimates leave nothing in the graph. Choose it where memory is no
-    concern: it evaluates the vector field least.
+    The fastest, and the only one that can be differentiated again; keeps the graph of every
+    evaluation.
     """
-    return problem.integrate(problem.term(), problem.y0)
+
+    name: ClassVar[str] = "direct"
+    kind: ClassVar[str] = "keeps the graph of every step"
+    accuracy: ClassVar[Literal["exact", "convergent"]] = "exact"
+
+    def solve(self, problem: Problem) -> Trajectory:
+        """Solve while autograd records."""
+        return problem.integrate(problem.term(), problem.y0)

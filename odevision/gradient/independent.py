@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from odevision.gradient.checkpointed import Sweep, autocast_state
+from odevision.gradient.bytes_held import storage_bytes
+from odevision.gradient.checkpointed import Checkpointed
 from odevision.gradient.dependencies import Dependencies
+from odevision.gradient.method import AbstractGradient, Record, attach
+from odevision.gradient.sweep import Sweep
 from odevision.ode.controller import ConstantController, PIDController
 from odevision.ode.independent import (
     RowStep,
@@ -107,7 +110,7 @@ class BoundField:
         return made
 
 
-def solve_independent(problem: IndependentProblem, gradient: str) -> RowTrajectory:
+def solve_independent(problem: IndependentProblem, gradient: AbstractGradient) -> RowTrajectory:
     """Solve, and attach a gradient to the states that are handed out.
 
     Args:
@@ -120,15 +123,14 @@ def solve_independent(problem: IndependentProblem, gradient: str) -> RowTrajecto
         return problem.integrate(field, y0.detach())
     dependencies = Dependencies(problem.vector_field, problem.inputs)
     field.call = dependencies.watch(field.call)
-    steps: list[RowStep] = []
-    states: list[Tensor] = []
-    keep = gradient == "checkpointed" and not transformed()
+    kept = _Rows(problem)
+    keep = isinstance(gradient, Checkpointed) and not transformed()
 
     def remember(step: RowStep, y: Tensor) -> None:
         if y0.requires_grad or dependencies or transformed():
-            steps.append(step)
+            kept.steps.append(step)
             if keep:
-                states.append(y)
+                kept.states.append(y)
 
     try:
         path = problem.integrate(field, y0.detach(), remember)
@@ -137,13 +139,11 @@ def solve_independent(problem: IndependentProblem, gradient: str) -> RowTrajecto
             # Weights cast without a graph must not be served to code that needs one.
             torch.clear_autocast_cache()
     failed = path.failures.error is not None and problem.throw
-    if failed or not steps or not (y0.requires_grad or dependencies.found or transformed()):
+    if failed or not kept.steps or not (y0.requires_grad or dependencies.found or transformed()):
         return path
     if not keep:
-        return _record(problem, path, steps)
-    forward = _Forward(problem, dependencies, path, steps, states)
-    y1, *outputs = _DiscreteAdjoint.apply(forward, y0, *dependencies.found.values())
-    return dataclasses.replace(path, y1=y1, outputs=outputs)
+        return _record(problem, path, kept.steps)
+    return attach(problem, kept, path, dependencies, path.stats, gradient.name)
 
 
 def _record(
@@ -160,47 +160,31 @@ def _record(
     return dataclasses.replace(path, y1=y, outputs=outputs)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Forward:
-    """A finished forward pass, and what the rows of each step start from."""
+class _Rows(Record):
+    """What the rows of each accepted step start from."""
 
-    problem: IndependentProblem
-    dependencies: Dependencies
-    path: RowTrajectory
-    steps: list[RowStep]
-    states: list[Tensor]
+    def __init__(self, problem: IndependentProblem) -> None:
+        self.solver = problem.solver
+        self.steps: list[RowStep] = []
+        self.states: list[Tensor] = []
 
+    def finish(self, path: RowTrajectory, stats: Stats) -> None:
+        """Count the states."""
+        self.stats = stats
+        stats.bytes_held = storage_bytes(self.states)
 
-class _DiscreteAdjoint(torch.autograd.Function):
-    """Gives a finished forward pass its backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, forward: _Forward, y0: State, *theta: Tensor) -> tuple[Tensor, ...]:
-        ctx.problem, ctx.dependencies = forward.problem, forward.dependencies
-        ctx.steps, ctx.stats = forward.steps, forward.path.stats
-        ctx.device_type = y0.device.type
-        ctx.autocast = autocast_state(ctx.device_type)
-        ctx.save_for_backward(*theta, *forward.states)
-        return forward.path.y1, *forward.path.outputs
-
-    @staticmethod
-    def backward(ctx: Any, *lams: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # once_differentiable would give a gradient without a graph
-            raise ValueError(
-                "`gradient` must be 'direct' where a gradient is to be differentiated again "
-                "(create_graph=True), got 'checkpointed'. Try gradient='direct'."
-            )
-        ids = list(ctx.dependencies.found)
-        saved = list(ctx.saved_tensors)
-        theta, states = saved[: len(ids)], saved[len(ids) :]
-        sweep = Sweep(ctx, ids, theta)
-        lam, lam_outputs = lams[0].clone(), list(lams[1:])
-        for step, y in zip(reversed(ctx.steps), reversed(states), strict=True):
+    def pull_back(
+        self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]
+    ) -> State:
+        """Make the rows' steps again, from last to first."""
+        del y0, y1
+        lam = lam.clone()
+        for step, y in zip(reversed(self.steps), reversed(self.states), strict=True):
             with sweep.recording():
                 y = y.detach().requires_grad_()
-                y1, inside = sweep.term.make(ctx.problem.solver, step, y, ctx.stats)
-            pairs = [(y1, lam.index_select(0, step.samples))]
+                rows, inside = sweep.term.make(self.solver, step, y, self.stats)
+            pairs = [(rows, lam.index_select(0, step.samples))]
             if inside is not None:
                 pairs.append((inside, lam_outputs.pop()))
             lam.index_copy_(0, step.samples, sweep.vjp(pairs, [y])[0])
-        return None, lam, *sweep.gradients
+        return lam

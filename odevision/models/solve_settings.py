@@ -20,14 +20,15 @@ class SolveSettings:
         num_steps: equal steps a block; None adapts them to the tolerance.
         rtol: relative tolerance, for adaptive steps.
         atol: absolute tolerance, for adaptive steps.
-        gradient: checkpointed (small memory) or direct (fewest evaluations).
+        gradient: direct (fastest), checkpointed (small memory), reversible (memory that does not
+            grow with the steps), auto (chooses between them), or backsolve (not exact).
     """
 
     solver: str = "dopri5"
     num_steps: int | None = None
     rtol: float = 1e-3
     atol: float = 1e-3
-    gradient: Literal["direct", "checkpointed"] = "checkpointed"
+    gradient: Literal["direct", "checkpointed", "reversible", "backsolve", "auto"] = "checkpointed"
 
     def __post_init__(self) -> None:
         """Refuse what the first solve would refuse."""

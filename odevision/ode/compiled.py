@@ -128,6 +128,11 @@ class CompiledRungeKutta(AbstractSolver):
         return graphs[kind]
 
 
+def plain(solver: AbstractSolver) -> AbstractSolver:
+    """The solver behind a compiled one; another passes through."""
+    return solver.base if isinstance(solver, CompiledRungeKutta) else solver
+
+
 def bind(layout: StateLayout | None, vector_field: VectorField, args: Any) -> Callable[..., State]:
     """f(t, y) of packed states, inside of a graph."""
     f = bind_args(vector_field, args)

@@ -81,6 +81,7 @@ class Trajectory:
         steps: the accepted steps.
         outputs: what they handed out, one after the other; see `step_outputs`.
         error: why t1 was not reached; None where it was, or where an event ended the solve.
+        memory: what the last step left.
     """
 
     t: float
@@ -88,6 +89,7 @@ class Trajectory:
     steps: list[AcceptedStep] = dataclasses.field(default_factory=list)
     outputs: list[State] = dataclasses.field(default_factory=list)
     error: SolveError | None = None
+    memory: Memory = Memory()
 
 
 Ahead = Callable[[Trajectory, State, Proposal], tuple[State, Proposal]]
@@ -222,6 +224,7 @@ def integrate(
         path.steps.append(attempt)
         path.outputs.extend(step_outputs(attempt, ends))
         path.t, path.y1, memory, f0 = t_next, step.y1, step.memory, ends.f1
+        path.memory = memory
         dt = route.resume(planned, t_next - t, proposal.dt)
         if dt != proposal.dt:
             proposal = dataclasses.replace(proposal, dt=dt)

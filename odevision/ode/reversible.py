@@ -6,11 +6,20 @@ pair at its start follows without an iteration, up to rounding: a gradient need 
 
 import abc
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
 from odevision.ode.solver import AbstractSolver, Field, Memory, Step
 from odevision.types import State
+
+Evaluate = Callable[
+    [Callable[[Field, State], State], State], tuple[State, Callable[[State], State]]
+]
+"""evaluate(run, x) gives run(f, x) and what pulls dL/d of it back to x: see `Sweep.record`."""
+
+Pair = tuple[State, Memory]
+"""A state and its companion; or dL/d of both."""
 
 
 class ReversibleSolver(AbstractSolver):
@@ -33,6 +42,22 @@ class ReversibleSolver(AbstractSolver):
 
         Returns:
             The state at t0, and the memory that the step began with.
+        """
+
+    @abc.abstractmethod
+    def pull(
+        self, evaluate: Evaluate, step: tuple[float, float], end: Pair, lam: Pair
+    ) -> tuple[Pair, Pair]:
+        """Undo a step and pull dL/d of its end back to its start; one evaluation of f for both.
+
+        Args:
+            evaluate: evaluates f, or several of its evaluations, with a graph.
+            step: t0 and t1.
+            end: state and memory at t1.
+            lam: dL/d of both; an empty memory counts as 0.
+
+        Returns:
+            State and memory at t0, and dL/d of both.
         """
 
 
@@ -112,6 +137,24 @@ class AsynchronousLeapfrog(ReversibleSolver):
         v0 = torch.add(u, v1 - u, alpha=1 / (1 - 2 * self.damping))
         return torch.sub(y_half, v0, alpha=0.5 * dt), Memory((v0,))
 
+    def pull(
+        self, evaluate: Evaluate, step: tuple[float, float], end: Pair, lam: Pair
+    ) -> tuple[Pair, Pair]:
+        """Undo a step on the way back; its evaluation is at the middle both ways."""
+        (t0, t1), (y1, memory), (lam_y, lam_memory) = step, end, lam
+        dt, keep = t1 - t0, 1 - 2 * self.damping
+        (v1,) = memory.states
+        y_half = torch.sub(y1, v1, alpha=0.5 * dt)
+        u, pull_u = evaluate(lambda f, y: f(t0 + 0.5 * dt, y), y_half)
+        v0 = torch.add(u, v1 - u, alpha=1 / keep)
+        y0 = torch.sub(y_half, v0, alpha=0.5 * dt)
+        lam_v = lam_y * (0.5 * dt)
+        if lam_memory.states:
+            lam_v = lam_v.add_(lam_memory.states[0])
+        lam_y = lam_y + pull_u(lam_v * (2 * self.damping))
+        lam_v = torch.add(lam_y * (0.5 * dt), lam_v, alpha=keep)
+        return (y0, Memory((v0,))), (lam_y, Memory((lam_v,)))
+
     def stage_time(self, step: Step, stage: int) -> float:
         """Time of the one evaluation: the middle of the step."""
         del stage
@@ -168,6 +211,31 @@ class ReversibleHeun(ReversibleSolver):
         """Undo a step: it is itself with time reversed."""
         back = self.step(f, t1, t0, y1, None, memory, all_stages=False)
         return back.y1, back.memory
+
+    def pull(
+        self, evaluate: Evaluate, step: tuple[float, float], end: Pair, lam: Pair
+    ) -> tuple[Pair, Pair]:
+        """Undo a step on the way back.
+
+        It is undone by the slope at its start, and pulled back through that at its end: the graph
+        of the one waits in the memory until the step before is pulled back through it.
+        """
+        (t0, t1), (y1, memory), (lam_y, lam_memory) = step, end, lam
+        dt, (z1, g1) = t1 - t0, memory.states
+        pull_g1 = memory.scratch or evaluate(lambda f, z: f(t1, z), z1)[1]
+        z0 = torch.sub(y1 + (y1 - z1), g1, alpha=dt)
+        g0, pull_g0 = evaluate(lambda f, z: f(t0, z), z0)
+        y0 = torch.sub(y1, g0 + g1, alpha=0.5 * dt)
+        lam_g = lam_y * (0.5 * dt)
+        if lam_memory.states:
+            lam_z = lam_memory.states[0] + pull_g1(lam_g + lam_memory.states[1])
+        else:
+            lam_z = pull_g1(lam_g)
+        lam_start = Memory((-lam_z, torch.add(lam_g, lam_z, alpha=dt)))
+        return (y0, Memory((z0, g0), scratch=pull_g0)), (
+            torch.add(lam_y, lam_z, alpha=2),
+            lam_start,
+        )
 
     def stage_time(self, step: Step, stage: int) -> float:
         """Time of the one evaluation: the end of the step."""

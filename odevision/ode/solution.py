@@ -38,6 +38,7 @@ class Stats:
     num_rejected_steps: Any = 0
     dt_first: Any = None
     dt_last: Any = None
+    bytes_held: int = 0
 
 
 class Result(enum.Enum):

@@ -5,8 +5,10 @@
 
 from odevision.solve.checks import (
     Gradient,
+    list_gradients,
     list_solvers,
     refuse_changing_layers,
+    resolve_gradient,
     resolve_solver,
     unknown_name,
 )
@@ -15,9 +17,11 @@ from odevision.solve.odesolve import DEFAULT_MAX_STEPS, odesolve
 __all__ = [
     "DEFAULT_MAX_STEPS",
     "Gradient",
+    "list_gradients",
     "list_solvers",
     "odesolve",
     "refuse_changing_layers",
+    "resolve_gradient",
     "resolve_solver",
     "unknown_name",
 ]

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
+from odevision.gradient import GRADIENTS, AbstractGradient
 from odevision.ode.compiled import CompiledRungeKutta
 from odevision.ode.controller import ConstantController, Controller, PIDController
 from odevision.ode.event import Event
@@ -22,7 +23,8 @@ from odevision.ode.state import StateLayout
 from odevision.ode.tracing import mapped, transformed
 from odevision.types import Number, State, VectorField
 
-Gradient = Literal["direct", "checkpointed"]
+Gradient = Literal["direct", "checkpointed", "reversible", "backsolve", "auto"] | AbstractGradient
+"""A gradient by name or as an object."""
 DEFAULT_RTOL, DEFAULT_ATOL = 1e-3, 1e-4
 
 
@@ -42,6 +44,24 @@ def resolve_solver(solver: str | AbstractSolver) -> AbstractSolver:
     if solver not in SOLVERS:
         raise ValueError(unknown_name("solver", solver, SOLVERS))
     return SOLVERS[solver]
+
+
+def list_gradients() -> list[str]:
+    """Names that `gradient` takes."""
+    return list(GRADIENTS)
+
+
+def resolve_gradient(gradient: str | AbstractGradient) -> AbstractGradient:
+    """The gradient object of a name; an object passes through.
+
+    Raises:
+        ValueError: there is no gradient of that name.
+    """
+    if isinstance(gradient, AbstractGradient):
+        return gradient
+    if gradient not in GRADIENTS:
+        raise ValueError(unknown_name("gradient", gradient, GRADIENTS))
+    return GRADIENTS[gradient]
 
 
 def unknown_name(what: str, given: object, known: Sequence[str] | dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from odevision.gradient import GRADIENTS
+from odevision.gradient import AbstractGradient, Auto, Checkpointed, Direct
 from odevision.gradient.independent import IndependentProblem, solve_independent
 from odevision.gradient.problem import Problem
 from odevision.ode.controller import ConstantController, Controller, GridController
@@ -34,7 +34,7 @@ def odesolve_independent(
     args: Any,
     solver: AbstractSolver,
     controller: Controller,
-    gradient: str,
+    gradient: AbstractGradient,
     save_at: Any,
     max_steps: int,
     dense: bool,
@@ -49,6 +49,13 @@ def odesolve_independent(
         ValueError: an argument is out of its range, or has no meaning here.
         SolveError: a sample could not reach its t1, with throw=True.
     """
+    if isinstance(gradient, Auto):
+        gradient = Checkpointed()
+    if gradient not in (Direct(), Checkpointed()):
+        raise ValueError(
+            "`gradient` must be 'direct', or 'checkpointed' without options, under "
+            f"batch='independent', got {gradient}. Try gradient='checkpointed'."
+        )
     layout, packed = _read_state(y0)
     _refuse(controller, save_at, dense, observer, compile)
     assert not isinstance(controller, GridController)
@@ -253,7 +260,7 @@ def _solve_fixed(
     args: Any,
     solver: AbstractSolver,
     controller: ConstantController,
-    gradient: str,
+    gradient: AbstractGradient,
     layout: StateLayout | None,
     max_steps: int,
     throw: bool,
@@ -278,7 +285,7 @@ def _solve_fixed(
         max_steps=max_steps,
         one_clock=False,
     )
-    path = GRADIENTS[gradient](problem)
+    path = gradient.solve(problem)
     error = None if path.error is None else _in_ode_time(path.error, start, end)
     if error is not None and throw:
         raise error

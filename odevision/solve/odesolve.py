@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from odevision.gradient import GRADIENTS
 from odevision.gradient.problem import Problem
 from odevision.ode.controller import Controller
 from odevision.ode.event import Event, EventWatch, first_order
@@ -29,6 +28,7 @@ from odevision.solve.checks import (
     read_time,
     refuse_changing_layers,
     refuse_mapped,
+    resolve_gradient,
     resolve_solver,
     save_slack,
     unknown_name,
@@ -83,10 +83,14 @@ def odesolve(
         rtol: relative tolerance of a step's error, for adaptive steps; a number, or a tensor that
             broadcasts against y.
         atol: absolute tolerance of a step's error, in units of y, for adaptive steps; likewise.
-        gradient: `checkpointed` keeps one state a step and recomputes each step on the way back;
-            `direct` keeps every step's graph. Both are exact, the first needs far less memory; the
-            second can be differentiated again. Under batch="independent" both evaluate f once more
-            for each accepted step.
+        gradient: a name that `list_gradients()` gives, or a gradient object with its options.
+            `checkpointed` keeps one state a step and makes each step again on the way back;
+            `direct` keeps every step's graph, is faster, and can be differentiated again;
+            `reversible` keeps the end and undoes each step, with a reversible solver or any
+            explicit Runge-Kutta method at twice the evaluations; `auto` chooses between them. All
+            these are exact. `backsolve` solves the adjoint ODE backward and is right up to the
+            tolerance only. Under batch="independent" `direct` and `checkpointed` are at hand, and
+            both evaluate f once more for each accepted step.
         save_at: times to save, ordered from t0 to t1; "steps" saves t0 and the end of each accepted
             step, None the end only. Times are read off the method's interpolant and don't change
             the steps, except under methods without an accurate one, which land on them. Under
@@ -118,16 +122,15 @@ def odesolve(
     refuse_changing_layers(vector_field)
     layout = None if isinstance(y0, Tensor) else StateLayout.of(y0)
     packed = check_state(y0 if layout is None else layout.pack(y0))
-    method = resolve_solver(solver)
+    chosen = resolve_gradient(gradient)
+    method = chosen.solver_for(resolve_solver(solver))
     control = read_controller(method, controller, num_steps, rtol, atol, max_steps)
     events = read_events(event)
     refuse_mapped(method, control, events, vector_field, (y0, args))
-    if gradient not in GRADIENTS:
-        raise ValueError(unknown_name("gradient", gradient, GRADIENTS))
     if batch == "independent":
         return odesolve_independent(
             vector_field, y0, t0, t1,
-            args=args, solver=method, controller=control, gradient=gradient, save_at=save_at,
+            args=args, solver=method, controller=control, gradient=chosen, save_at=save_at,
             max_steps=max_steps, dense=dense, events=events, throw=throw, observer=observer,
             compile=compile,
         )  # fmt: skip
@@ -166,7 +169,7 @@ def odesolve(
     if start == end:
         path = Trajectory(start, _stay(problem))
     else:
-        path = GRADIENTS[gradient](problem)
+        path = chosen.solve(problem)
     if path.error is not None and throw:
         raise path.error
     return answer(problem, path, times, save_at, events)
