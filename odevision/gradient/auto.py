@@ -86,7 +86,7 @@ def _bytes_of_one(problem: Problem) -> int:
     if key not in known:
         y = y0.detach().requires_grad_()
         slope = problem.term()(problem.t0, y)
-        known[key] = y0.nbytes + (graph_bytes([slope], [y]) if slope.requires_grad else 0)
+        known[key] = y0.nbytes + graph_bytes([slope], [y])
     return known[key]
 
 

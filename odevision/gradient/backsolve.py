@@ -114,7 +114,7 @@ class _Path(StepRecord):
     def finish(self, path: Trajectory, stats: Stats) -> None:
         """Keep the end and the saved states."""
         self.steps, self.t1, self.saved = path.steps, path.t, path.outputs
-        stats.bytes_held = storage_bytes([path.y1, *self.saved, *self.starts])
+        stats.hold(storage_bytes([path.y1, *self.saved, *self.starts]))
 
     def pull_back(
         self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]

@@ -1,6 +1,7 @@
 """Count what autograd keeps for a backward pass."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor
 
@@ -22,13 +23,15 @@ def graph_bytes(outputs: Iterable[Tensor], beside: Iterable[Tensor] = ()) -> int
 
     Args:
         outputs: tensors with a graph.
-        beside: tensors that live anyway.
+        beside: tensors that live anyway; the graph ends at them.
 
     Raises:
         RuntimeError: the graph was used up by a backward pass.
     """
-    pending: list = [x.grad_fn for x in outputs]
-    seen, saved, leaves = set(), [], list(beside)
+    leaves = list(beside)
+    stop = {x.grad_fn for x in leaves}  # what led to them is not of this graph
+    pending: list[Any] = [x.grad_fn for x in outputs]
+    seen, saved = stop - {None}, []
     while pending:
         node = pending.pop()
         if node is None or node in seen:

@@ -119,7 +119,7 @@ class _Kept(StepRecord):
         if self.stride > 1:
             places = {i - i % self.stride for i in stops(self.count, self._room(known=True))}
             self.starts = {i: start for i, start in self.starts.items() if i in places}
-        stats.bytes_held = _bytes(self.starts)
+        stats.hold(_bytes(self.starts))
 
     def pull_back(
         self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]
@@ -160,7 +160,7 @@ class _Kept(StepRecord):
             at = stop
             if at < i:
                 starts[at] = self._start(at, y, memory)
-        self.problem.stats.bytes_held = max(self.problem.stats.bytes_held, _bytes(starts))
+        self.problem.stats.hold(_bytes(starts))
         return y, memory
 
     def _walk(

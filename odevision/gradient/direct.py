@@ -1,11 +1,17 @@
 """The direct gradient: autograd records the accepted steps. Exact; memory grows with the steps."""
 
 import dataclasses
+import weakref
 from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor
+
+from odevision.gradient.bytes_held import graph_bytes
 from odevision.gradient.method import AbstractGradient
 from odevision.gradient.problem import Problem
 from odevision.ode.loop import Trajectory
+from odevision.ode.tracing import transformed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,4 +28,19 @@ class Direct(AbstractGradient):
 
     def solve(self, problem: Problem) -> Trajectory:
         """Solve while autograd records."""
-        return problem.integrate(problem.term(), problem.y0)
+        path = problem.integrate(problem.term(), problem.y0)
+        if torch.is_grad_enabled() and not transformed():
+            # Weak: statistics are kept for long, and must not keep a graph.
+            held = [weakref.ref(x) for x in (problem.y0, path.y1, *path.outputs)]
+            problem.stats.hold(0, lambda: _count(held))
+        return path
+
+
+def _count(held: list[weakref.ref[Tensor]]) -> int | None:
+    """Bytes of the graph between a solve's start and its ends; None where it is gone."""
+    y0, *ends = (x() for x in held)
+    alive = [x for x in ends if x is not None]
+    try:
+        return graph_bytes(alive, [] if y0 is None else [y0]) if alive else None
+    except RuntimeError:  # a backward pass has used it up
+        return None

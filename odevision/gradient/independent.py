@@ -171,7 +171,7 @@ class _Rows(Record):
     def finish(self, path: RowTrajectory, stats: Stats) -> None:
         """Count the states."""
         self.stats = stats
-        stats.bytes_held = storage_bytes(self.states)
+        stats.hold(storage_bytes(self.states))
 
     def pull_back(
         self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]

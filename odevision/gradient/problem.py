@@ -7,6 +7,7 @@ from torch import Tensor
 
 from odevision.ode.clock import Clock, SpanClock
 from odevision.ode.compiled_loop import compiled_loop
+from odevision.ode.compiled_solve import solve_in_one_graph
 from odevision.ode.controller import Controller
 from odevision.ode.independent import SampleField
 from odevision.ode.loop import OnAccept, Trajectory, Wanted, integrate
@@ -33,6 +34,7 @@ class Problem:
         t0, t1: the ends, in ODE time.
         wanted: what to hand out beside the end.
         max_steps: most attempted steps.
+        one_graph: compile the solve as a whole where nobody is told about its steps.
         one_clock: all samples share it. Else `ends` are the ends of each sample's solve, shape
             (batch,), and t0 and t1 those of s, 0 and 1, at which each sample is at its own t.
     """
@@ -50,6 +52,7 @@ class Problem:
     wanted: Wanted
     max_steps: int
     one_clock: bool = True
+    one_graph: bool = False
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -78,6 +81,11 @@ class Problem:
 
     def integrate(self, term: ODETerm, y0: State, on_accept: OnAccept | None = None) -> Trajectory:
         """Run the loop."""
+        if self.one_graph and on_accept is None:
+            return solve_in_one_graph(
+                self.vector_field, self.args, self.layout, self.solver, self.controller, y0,
+                (self.t0, self.t1), self.stats,
+            )  # fmt: skip
         ahead = compiled_loop(
             self.solver, self.controller, self.wanted, term, self.t1, self.max_steps, on_accept
         )

@@ -104,9 +104,10 @@ class _Anchors(StepRecord):
 
     def finish(self, path: Trajectory, stats: Stats) -> None:
         """Keep the end."""
+        assert path.memory is not None
         self.steps, self.memory, self.before = path.steps, path.memory, None
         ends = [*self.starts.values(), (path.y1, path.memory)]
-        stats.bytes_held = storage_bytes([x for y, memory in ends for x in (y, *memory.states)])
+        stats.hold(storage_bytes([x for y, memory in ends for x in (y, *memory.states)]))
 
     def pull_back(
         self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]

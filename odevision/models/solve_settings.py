@@ -22,6 +22,7 @@ class SolveSettings:
         atol: absolute tolerance, for adaptive steps.
         gradient: direct (fastest), checkpointed (small memory), reversible (memory that does not
             grow with the steps), auto (chooses between them), or backsolve (not exact).
+        warm_start: in training, start adaptive steps with the length that suited the last batch.
     """
 
     solver: str = "dopri5"
@@ -29,6 +30,7 @@ class SolveSettings:
     rtol: float = 1e-3
     atol: float = 1e-3
     gradient: Literal["direct", "checkpointed", "reversible", "backsolve", "auto"] = "checkpointed"
+    warm_start: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what the first solve would refuse."""
@@ -43,6 +45,11 @@ class SolveSettings:
             )
         if self.gradient not in GRADIENTS:
             raise ValueError(unknown_name("gradient", self.gradient, GRADIENTS))
+        if self.warm_start and self.num_steps is not None:
+            raise ValueError(
+                "`warm_start` must be false where `num_steps` fixes the steps, got num_steps = "
+                f"{self.num_steps}. Try num_steps=null."
+            )
         if self.rtol < 0 or self.atol < 0 or self.rtol + self.atol == 0:
             raise ValueError(
                 f"`rtol` and `atol` must be at least 0 and not both 0, got {self.rtol} and "
@@ -64,4 +71,5 @@ class SolveSettings:
             rtol=self.rtol,
             atol=self.atol,
             gradient=self.gradient,
+            warm_start=self.warm_start,
         )

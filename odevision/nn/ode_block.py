@@ -1,15 +1,19 @@
 """ODEBlock: a layer whose output is the state at t1 of an ODE that starts at its input."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
+from odevision.ode.controller import PIDController
 from odevision.ode.solution import Solution, Stats
 from odevision.solve import (
     DEFAULT_MAX_STEPS,
     Gradient,
     odesolve,
     refuse_changing_layers,
+    resolve_gradient,
     resolve_solver,
 )
 from odevision.types import Number, State
@@ -28,10 +32,15 @@ class ODEBlock(nn.Module):
         num_steps: equal steps; None adapts them to the tolerance.
         rtol: relative tolerance.
         atol: absolute tolerance.
-        gradient: `checkpointed` (small memory) or `direct`.
+        gradient: `direct` (fastest), `checkpointed` (one state a step), `reversible` (nothing but
+            the end), `auto`, `backsolve` (not exact), or an object with its options.
         t0: start time.
         t1: end time.
         max_steps: most attempted steps.
+        compile: make graphs with torch.compile; see `odesolve`.
+        warm_start: in training, start adaptive steps with the length that suited the batch before,
+            instead of an estimate that takes one evaluation and starts short. The length is part
+            of the state_dict; evaluation does not use it.
 
     Attributes:
         last_stats: cost of the latest forward pass, and of its backward pass once that has run.
@@ -40,6 +49,8 @@ class ODEBlock(nn.Module):
         ValueError: an argument is out of range, or the field holds BatchNorm or dropout, with which
             f would change between two evaluations of one solve.
     """
+
+    dt_warm: Tensor
 
     def __init__(
         self,
@@ -53,10 +64,12 @@ class ODEBlock(nn.Module):
         t0: Number = 0.0,
         t1: Number = 1.0,
         max_steps: int = DEFAULT_MAX_STEPS,
+        compile: bool = False,
+        warm_start: bool = False,
     ) -> None:
         """Keep the settings; they are checked at the first solve as odesolve checks them."""
         super().__init__()
-        resolve_solver(solver)
+        resolve_gradient(gradient).solver_for(resolve_solver(solver))
         self.vector_field = vector_field
         self.solver = solver
         self.num_steps = num_steps
@@ -64,6 +77,15 @@ class ODEBlock(nn.Module):
         self.gradient: Gradient = gradient
         self.t0, self.t1 = t0, t1
         self.max_steps = max_steps
+        self.compile_solve, self.warm_start = compile, warm_start
+        if warm_start:
+            if num_steps is not None:
+                raise ValueError(
+                    "`warm_start` must be False where `num_steps` fixes the steps, got num_steps = "
+                    f"{num_steps}. Try num_steps=None."
+                )
+            # 0 until the first batch; read on the host once a solve.
+            self.register_buffer("dt_warm", torch.zeros((), dtype=torch.float64))
         self.last_stats: Stats | None = None
         refuse_changing_layers(vector_field)
 
@@ -91,19 +113,28 @@ class ODEBlock(nn.Module):
             self.t1,
             args=() if prepare is None else tuple(prepare(y0)),
             solver=self.solver,
-            num_steps=self.num_steps,
-            rtol=self.rtol,
-            atol=self.atol,
             gradient=self.gradient,
             save_at=save_at,
             max_steps=self.max_steps,
+            compile=self.compile_solve,
+            **self._steps(),
         )
         self.last_stats = solution.stats
+        if self.warm_start and self.training and solution.stats.dt_warm is not None:
+            self.dt_warm.fill_(solution.stats.dt_warm)
         return solution
+
+    def _steps(self) -> dict[str, Any]:
+        """How odesolve chooses the steps."""
+        dt0 = float(self.dt_warm) if self.warm_start and self.training else 0.0
+        if dt0 > 0:
+            return {"controller": PIDController(rtol=self.rtol, atol=self.atol, dt0=dt0)}
+        return {"num_steps": self.num_steps, "rtol": self.rtol, "atol": self.atol}
 
     def extra_repr(self) -> str:
         """The settings of the solve."""
         steps = f"rtol={self.rtol}, atol={self.atol}"
         if self.num_steps is not None:
             steps = f"num_steps={self.num_steps}"
-        return f"solver={self.solver}, {steps}, gradient={self.gradient}, t=[{self.t0}, {self.t1}]"
+        gradient = self.gradient if isinstance(self.gradient, str) else self.gradient.name
+        return f"solver={self.solver}, {steps}, gradient={gradient}, t=[{self.t0}, {self.t1}]"

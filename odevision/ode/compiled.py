@@ -109,23 +109,45 @@ class CompiledRungeKutta(AbstractSolver):
                 the vector field as an argument, so that nothing keeps the field alive.
             options: for the compiler.
         """
-        owner = getattr(self.vector_field, "__self__", self.vector_field)
-        try:
-            graphs = _GRAPHS.setdefault(owner, {})
-        except TypeError as error:
-            raise ValueError(
-                "`vector_field` must be a module or a function for compile=True, got a "
-                f"{type(owner).__name__}, which cannot be recognized from solve to solve."
-            ) from error
-        method = getattr(self.vector_field, "__func__", None)
-        kind = (method, self.base.tableau.name, self.layout, options is None, *key)
-        if kind not in graphs:
-            made = make(self.base, self.layout, *key[1:])
-            # A code object of its own: torch.compile limits how often one is compiled.
-            code = made.__code__.replace()
-            made = types.FunctionType(code, made.__globals__, closure=made.__closure__)
-            graphs[kind] = torch.compile(made, fullgraph=True, dynamic=False, options=options)
-        return graphs[kind]
+        kind = (self.base.tableau.name, self.layout, options is None, *key)
+        make_plain = lambda: make(self.base, self.layout, *key[1:])
+        return graph_of(self.vector_field, kind, make_plain, options=options)
+
+
+def graph_of(
+    vector_field: VectorField,
+    key: tuple[Any, ...],
+    make: Callable[[], types.FunctionType],
+    **settings: Any,
+) -> Callable[..., Any]:
+    """A compiled function of a vector field, kept as long as that object lives.
+
+    Args:
+        vector_field: the user's callable.
+        key: what else the function depends on.
+        make: gives the function to compile, which takes the vector field as an argument, so that
+            nothing keeps the field alive.
+        settings: for torch.compile.
+
+    Raises:
+        ValueError: the vector field cannot be recognized from solve to solve.
+    """
+    owner = getattr(vector_field, "__self__", vector_field)
+    try:
+        graphs = _GRAPHS.setdefault(owner, {})
+    except TypeError as error:
+        raise ValueError(
+            "`vector_field` must be a module or a function for compile=True, got a "
+            f"{type(owner).__name__}, which cannot be recognized from solve to solve."
+        ) from error
+    kind = (getattr(vector_field, "__func__", None), *key)
+    if kind not in graphs:
+        made = make()
+        # A code object of its own: torch.compile limits how often one is compiled.
+        code = made.__code__.replace()
+        made = types.FunctionType(code, made.__globals__, closure=made.__closure__)
+        graphs[kind] = torch.compile(made, fullgraph=True, dynamic=False, **settings)
+    return graphs[kind]
 
 
 def plain(solver: AbstractSolver) -> AbstractSolver:

@@ -141,6 +141,7 @@ class _Loop:
         path.steps.append(step)
         path.t, path.y1 = after.t, y1
         stats.dt_first = stats.dt_first or abs(after.t - before.t)
+        stats.dt_warm = stats.dt_warm or after.length
         stats.dt_last = after.length
         return after
 

@@ -111,7 +111,7 @@ class PIDController:
         max_factor: most a step may grow at once.
         dt_min: shortest step, in ODE time; a step of this length counts whatever its error.
         dt_max: longest step, in ODE time; the one that lands on t1 may be 1 % longer.
-        dt0: first step, in ODE time, for instance `stats.dt_first` of a similar solve; None
+        dt0: first step, in ODE time, for instance `stats.dt_warm` of a similar solve; None
             estimates it with one more evaluation.
         step_points: times to land on, such as those of kinks in f, in ODE time.
         jump_points: times where f jumps: the solve lands on them and never evaluates f there, only

@@ -89,7 +89,7 @@ class Trajectory:
     steps: list[AcceptedStep] = dataclasses.field(default_factory=list)
     outputs: list[State] = dataclasses.field(default_factory=list)
     error: SolveError | None = None
-    memory: Memory = Memory()
+    memory: Memory | None = None
 
 
 Ahead = Callable[[Trajectory, State, Proposal], tuple[State, Proposal]]
@@ -225,6 +225,8 @@ def integrate(
         path.outputs.extend(step_outputs(attempt, ends))
         path.t, path.y1, memory, f0 = t_next, step.y1, step.memory, ends.f1
         path.memory = memory
+        if controller.adaptive and stats.dt_warm is None:
+            stats.dt_warm = abs(proposal.dt)
         dt = route.resume(planned, t_next - t, proposal.dt)
         if dt != proposal.dt:
             proposal = dataclasses.replace(proposal, dt=dt)

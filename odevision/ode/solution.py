@@ -26,9 +26,11 @@ class Stats:
         num_steps: attempted steps.
         num_accepted_steps: steps that advanced the state.
         num_rejected_steps: steps thrown away because their error was above the tolerance.
-        dt_first: length of the first accepted step, in ODE time: a start for similar solves.
+        dt_first: length of the first accepted step, in ODE time.
         dt_last: length that the controller proposed last, or that of the last step where lengths
             are fixed: a start for going on from here.
+        dt_warm: the first accepted step made as long as the tolerance allows: a start for similar
+            solves. None where lengths are fixed, and under `batch="independent"`.
     """
 
     nfe_forward: Any = 0
@@ -38,7 +40,29 @@ class Stats:
     num_rejected_steps: Any = 0
     dt_first: Any = None
     dt_last: Any = None
-    bytes_held: int = 0
+    dt_warm: float | None = None
+    _kept: int = dataclasses.field(default=0, init=False, repr=False)
+    _count_graph: Callable[[], int | None] | None = dataclasses.field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    @property
+    def bytes_held(self) -> int | None:
+        """Most bytes that were held at once for the backward pass, beside the input and parameters.
+
+        They are the kept states, on the way forward and back; a repeated step adds its own graph
+        while it is pulled back. Under gradient="direct" they are the graph, which is counted when
+        this is read: None where the solution is gone, or its graph used up.
+        """
+        return self._kept if self._count_graph is None else self._count_graph()
+
+    def hold(self, kept: int, count_graph: Callable[[], int | None] | None = None) -> None:
+        """Note how many bytes are kept, or how to count those of a graph."""
+        self._kept, self._count_graph = max(self._kept, kept), count_graph
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles have no graph to count."""
+        return {**vars(self), "_kept": self.bytes_held, "_count_graph": None}
 
 
 class Result(enum.Enum):

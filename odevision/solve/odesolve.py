@@ -6,7 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from odevision.gradient import Direct
 from odevision.gradient.problem import Problem
+from odevision.ode.compiled_solve import fits_one_graph
 from odevision.ode.controller import Controller
 from odevision.ode.event import Event, EventWatch, first_order
 from odevision.ode.loop import Observer, Trajectory, Wanted
@@ -108,9 +110,11 @@ def odesolve(
             `solution.result` and `solution.error`.
         observer: called as observer(what, t0, y0, dt) before each step (what = "attempt") and after
             it ("accept" or "reject"). Not under batch="independent".
-        compile: make each step one graph with torch.compile: several times faster for small vector
-            fields. Takes a compiler and tens of seconds at the first solve; vector_field must be
-            the same object from solve to solve. For explicit Runge-Kutta methods.
+        compile: make graphs with torch.compile: several times faster for small vector fields. With
+            gradient="direct" up to 32 fixed steps are one graph, forward and backward, which runs
+            inside a CUDA graph on a GPU; in other cases each step of an explicit Runge-Kutta
+            method is one. Takes a compiler and tens of seconds at the first solve; vector_field
+            must be the same object from solve to solve.
 
     Returns:
         Solution with ts (times,), ys (times, *y0.shape), y1 and stats.
@@ -142,9 +146,20 @@ def odesolve(
         raise ValueError(f"`save_at` must hold times, or be 'steps', got {save_at!r}.")
     times = (start,) if save_steps else read_save_times(save_at, start, end)
     ends = (t0 if tracked(t0) else None, t1 if tracked(t1) else None)
+    wanted = Wanted(
+        save_times=tuple(t for t in times if t != start),
+        save_slack=save_slack(save_at, start, end),
+        save_steps=save_steps,
+        dense=dense,
+        watch=_watch(events, layout),
+        observer=_observer(observer, layout),
+    )
+    one_graph = False
     if compile:
+        one_graph = fits_one_graph(method, control, wanted, start, end) and ends == (None, None)
         keeps_stages = dense or bool(events) or (save_at is not None and not save_steps)
-        method = compiled(method, control, vector_field, layout, ends, keeps_stages)
+        if not (one_graph and isinstance(chosen, Direct)):
+            method = compiled(method, control, vector_field, layout, ends, keeps_stages)
     problem = Problem(
         vector_field=vector_field,
         args=select_samples(args, None),
@@ -156,15 +171,9 @@ def odesolve(
         y0=packed,
         t0=start,
         t1=end,
-        wanted=Wanted(
-            save_times=tuple(t for t in times if t != start),
-            save_slack=save_slack(save_at, start, end),
-            save_steps=save_steps,
-            dense=dense,
-            watch=_watch(events, layout),
-            observer=_observer(observer, layout),
-        ),
+        wanted=wanted,
         max_steps=max_steps,
+        one_graph=one_graph,
     )
     if start == end:
         path = Trajectory(start, _stay(problem))
