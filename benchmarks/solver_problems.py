@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.odeblock import TextbookField
+from benchmarks.textbook_field import TextbookField
 from odevision.nn import ConvField
 
 ArrayField = Callable[[float, np.ndarray], np.ndarray]

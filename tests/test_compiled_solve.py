@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-CASES = [Path(__file__).with_name(name) for name in ("compiled_solve.py", "compiled_steps.py")]
+FILES = ("compiled_solve.py", "compiled_steps.py", "compiled_whole.py")
+CASES = [Path(__file__).with_name(name) for name in FILES]
 each_file = pytest.mark.parametrize("cases", CASES, ids=lambda path: path.stem)
 
 
