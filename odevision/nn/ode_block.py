@@ -84,8 +84,8 @@ class ODEBlock(nn.Module):
                     "`warm_start` must be False where `num_steps` fixes the steps, got num_steps = "
                     f"{num_steps}. Try num_steps=None."
                 )
-            # 0 until the first batch; read on the host once a solve.
-            self.register_buffer("dt_warm", torch.zeros((), dtype=torch.float64))
+            # 0 until the first batch; read on the host once a solve. float32 as weights are saved.
+            self.register_buffer("dt_warm", torch.zeros((), dtype=torch.float32))
         self.last_stats: Stats | None = None
         refuse_changing_layers(vector_field)
 

@@ -88,8 +88,9 @@ def test_killed_run_resumes_to_the_same_weights_and_log(
         {"optimizer": OptimizerConfig(name="adamw", learning_rate=0.01), "gradient_clip": 0.5},
         {"precision": "bf16", "weights_dtype": "float16"},
         {"model": ODENetConfig(channels=4, gradient="direct")},
+        {"model": ODENetConfig(channels=4, warm_start=True), "ema_decay": 0.9},
     ],
-    ids=["batch-norm", "adamw", "bf16", "dopri5"],
+    ids=["batch-norm", "adamw", "bf16", "dopri5", "warm-start"],
 )
 def test_every_kind_of_run_resumes_exactly(
     small_config, tmp_path: Path, changes: dict[str, Any]
