@@ -1,4 +1,4 @@
-"""`odevision models | recipes | solvers | datasets | weights`: one line for each thing."""
+"""`odevision models | recipes | solvers | gradients | datasets | weights`: one line a thing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +45,20 @@ def _solvers() -> dict[str, str]:
     return {name: describe(name) for name in SOLVERS}
 
 
+def _gradients() -> dict[str, str]:
+    facts = _gradient_facts()
+    return {name: f"{fact['accuracy']}, {fact['kind']}" for name, fact in facts.items()}
+
+
+def _gradient_facts() -> dict[str, dict[str, str]]:
+    from odevision.gradient import GRADIENTS
+
+    return {
+        name: {"accuracy": gradient.accuracy, "kind": gradient.kind}
+        for name, gradient in GRADIENTS.items()
+    }
+
+
 def _datasets() -> dict[str, str]:
     from odevision.data.sources import DATASETS
 
@@ -67,9 +81,13 @@ _LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "models": _models,
     "recipes": list_recipes,
     "solvers": _solvers,
+    "gradients": _gradients,
     "datasets": _datasets,
     "weights": _weights,
 }
+
+# The parts of a description, for programs.
+_FACTS: dict[str, Callable[[], dict[str, dict[str, str]]]] = {"gradients": _gradient_facts}
 
 
 def run(words: Sequence[str], *, verb: str) -> int:
@@ -90,7 +108,13 @@ def run(words: Sequence[str], *, verb: str) -> int:
     )
     entries = _LISTS[verb]()
     if options.json:
-        write_json([{"name": name, "description": text} for name, text in entries.items()])
+        facts = _FACTS[verb]() if verb in _FACTS else {}
+        write_json(
+            [
+                {"name": name, "description": text, **facts.get(name, {})}
+                for name, text in entries.items()
+            ]
+        )
         return 0
     width = max(map(len, entries), default=0)
     for name, text in entries.items():

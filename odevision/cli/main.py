@@ -26,9 +26,11 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("odevision.cli.evaluate", "measure a trained model on test images"),
     "predict": Verb("odevision.cli.predict", "classify image files, folders, globs"),
     "plot": Verb("odevision.cli.plot", "draw what a model does and how it was trained"),
+    "benchmark": Verb("odevision.cli.benchmark", "measure gradients on a model, recommend one"),
     "models": Verb("odevision.cli.listing", "list the networks"),
     "recipes": Verb("odevision.cli.listing", "list the recipes that `train` takes"),
     "solvers": Verb("odevision.cli.listing", "list the ODE solvers"),
+    "gradients": Verb("odevision.cli.listing", "list the gradients of a solve"),
     "datasets": Verb("odevision.cli.listing", "list the data sets"),
     "weights": Verb("odevision.cli.listing", "list the trained weights that come along"),
 }

@@ -105,7 +105,7 @@ def choose_evenly(
     return torch.cat([torch.nonzero(labels == label).flatten()[:share] for label in classes])
 
 
-def _block_inputs(model: nn.Module, blocks: Sequence[ODEBlock], images: Tensor) -> list[Tensor]:
+def block_inputs(model: nn.Module, blocks: Sequence[ODEBlock], images: Tensor) -> list[Tensor]:
     """Return the state that enters each block when the model sees the images."""
     inputs: dict[int, Tensor] = {}
 
@@ -155,7 +155,7 @@ def feature_trajectories(
     features: list[list[Tensor]] = [[] for _ in blocks]
     times = [torch.linspace(block.t0, block.t1, num_times) for block in blocks]
     for batch in images.split(batch_size):
-        for index, state in enumerate(_block_inputs(model, blocks, batch)):
+        for index, state in enumerate(block_inputs(model, blocks, batch)):
             states = blocks[index].trajectory(state, times[index].to(state))
             features[index].append(_features(states).cpu())
 

@@ -59,7 +59,7 @@ class Auto(AbstractGradient):
         """The gradient that suits a problem."""
         if not torch.is_grad_enabled() or transformed():
             return Direct()
-        budget = self.max_bytes or _memory(problem.y0.device) // 4
+        budget = self.max_bytes or device_memory(problem.y0.device) // 4
         controller, solver = problem.controller, plain(problem.solver)
         adaptive = isinstance(controller, PIDController)
         steps = GUESSED_STEPS if adaptive else len(controller.grid(problem.t0, problem.t1))
@@ -90,7 +90,7 @@ def _bytes_of_one(problem: Problem) -> int:
     return known[key]
 
 
-def _memory(device: torch.device) -> int:
+def device_memory(device: torch.device) -> int:
     """Bytes of memory of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory

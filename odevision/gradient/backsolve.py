@@ -83,13 +83,6 @@ class Backsolve(AbstractGradient):
                 f"{what} with gradient='backsolve', which knows ends and saved times of explicit "
                 "methods only. Try gradient='checkpointed'."
             )
-        if torch.is_grad_enabled():
-            warnings.warn(
-                "gradient='backsolve' is not exact: its error falls with the tolerance only. Try "
-                "gradient='checkpointed', which is exact and evaluates f less often.",
-                ConvergentGradientWarning,
-                stacklevel=4,
-            )
         return solve_apart(problem, _Path(self, problem), self.name)
 
 
@@ -112,7 +105,13 @@ class _Path(StepRecord):
             self.starts.append(y)
 
     def finish(self, path: Trajectory, stats: Stats) -> None:
-        """Keep the end and the saved states."""
+        """Keep the end and the saved states, and warn."""
+        warnings.warn(
+            "gradient='backsolve' is not exact: its error falls with the tolerance only. Try "
+            "gradient='checkpointed', which is exact and evaluates f less often.",
+            ConvergentGradientWarning,
+            stacklevel=6,  # the caller of odesolve
+        )
         self.steps, self.t1, self.saved = path.steps, path.t, path.outputs
         stats.hold(storage_bytes([path.y1, *self.saved, *self.starts]))
 

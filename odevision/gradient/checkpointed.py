@@ -12,6 +12,7 @@ References: Zhuang et al. 2020, "Adaptive checkpoint adjoint" (one step at a tim
 """
 
 import dataclasses
+import math
 import sys
 from typing import Any, ClassVar, Literal
 
@@ -28,7 +29,7 @@ from odevision.ode.compiled import plain
 from odevision.ode.loop import AcceptedStep, Trajectory
 from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solution import Stats
-from odevision.ode.solver import Memory
+from odevision.ode.solver import AbstractSolver, Memory
 from odevision.types import State
 
 
@@ -45,7 +46,8 @@ class Checkpointed(AbstractGradient):
             as they are. Each step is then pulled back at a rounded state.
         graph: "step" makes a step again with its graph; "stage" with the graph of one evaluation
             of f at a time, which takes a method's number of stages less memory, and f once more a
-            stage. For explicit Runge-Kutta methods; a step that is interpolated takes its graph.
+            stage. For explicit Runge-Kutta methods only; a step that is interpolated takes its
+            graph as a whole.
     """
 
     max_states: int | Literal["sqrt"] | None = None
@@ -72,6 +74,19 @@ class Checkpointed(AbstractGradient):
             )
         if self.graph not in ("step", "stage"):
             raise ValueError(f"`graph` must be 'step' or 'stage', got {self.graph!r}.")
+
+    def solver_for(self, solver: AbstractSolver) -> AbstractSolver:
+        """The solver as it is.
+
+        Raises:
+            ValueError: its steps cannot be pulled back by stages, which was asked for.
+        """
+        if self.graph == "stage" and not isinstance(plain(solver), ExplicitRungeKutta):
+            raise ValueError(
+                "`graph` must be 'step' where the solver is no explicit Runge-Kutta method, got "
+                f"'stage' with {solver.name!r}. Try Checkpointed()."
+            )
+        return solver
 
     def solve(self, problem: Problem) -> Trajectory:
         """Solve without a graph, and attach the discrete adjoint to what is handed out."""
@@ -135,8 +150,8 @@ class _Kept(StepRecord):
             y, memory = self._start_of(i, starts, sweep, y0)
             starts.pop(i, None)
             if by_stages and isinstance(solver, ExplicitRungeKutta) and not step.interpolates:
-                lam = pull_by_stages(sweep, solver.tableau, step, y, lam)
                 lam = add_outputs(step, lam, lam_outputs)
+                lam = pull_by_stages(sweep, solver.tableau, step, y, lam)
             else:
                 lam, lam_memory = sweep.pull(step, y, memory, lam, lam_memory, lam_outputs)
             if step.fresh:
@@ -147,7 +162,7 @@ class _Kept(StepRecord):
         self, i: int, starts: dict[int, _Start], sweep: Sweep, y0: State
     ) -> tuple[State, Memory]:
         """State and memory at the start of step i; keeps more on the way where there is room."""
-        at = max(j for j in starts if j <= i)
+        at = i if i in starts else max(starts)  # those behind i are gone
         kept = starts[at]
         y = y0.detach() if kept.y is None else kept.y.to(y0.dtype)
         states = tuple(x.to(y0.dtype) for x in kept.memory.states)
@@ -202,7 +217,7 @@ class _Kept(StepRecord):
         """
         states, most = self.settings.max_states, sys.maxsize
         if states == "sqrt":  # as many as there are steps between them, and those between
-            most = 2 * self.stride if known and self.stride > 1 else max(2, self.stride)
+            most = 2 * math.isqrt(self.count) if known else max(2, self.stride)
         elif states is not None:
             most = states
         if self.settings.max_bytes is not None:

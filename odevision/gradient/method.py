@@ -150,7 +150,7 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, done: _Done, y0: State, *theta: Tensor) -> tuple[Tensor, ...]:
         path = done.path
-        ctx.problem, ctx.record, ctx.name = done.problem, done.record, done.name
+        ctx.problem, ctx.record, ctx.gradient_name = done.problem, done.record, done.name
         ctx.dependencies = done.dependencies
         ctx.autocast = autocast_state(y0.device.type)
         y1 = path.y1 if done.record.needs_end else None
@@ -162,7 +162,7 @@ class _Adjoint(torch.autograd.Function):
         if torch.is_grad_enabled():  # once_differentiable would give a gradient without a graph
             raise ValueError(
                 "`gradient` must be 'direct' where a gradient is to be differentiated again "
-                f"(create_graph=True), got {ctx.name!r}. Try gradient='direct'."
+                f"(create_graph=True), got {ctx.gradient_name!r}. Try gradient='direct'."
             )
         y0, y1, *theta = ctx.saved_tensors
         sweep = Sweep(ctx.problem, ctx.dependencies, theta, ctx.autocast)

@@ -108,6 +108,7 @@ class CoupledRungeKutta(ReversibleSolver):
         if lam_memory.states:
             (lam_z,) = lam_memory.states
             lam_y = lam_y + (lam_z + pull_back(-lam_z))
+        del pull_back  # and with it the graph, where nothing was pulled through it
         forth, pull_forth = evaluate(
             lambda f, z: rk_step(f, tableau, t0, t1, z, all_stages=False)[0], z0
         )

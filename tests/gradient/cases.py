@@ -8,13 +8,17 @@ import torch
 from problems import DOUBLE
 from torch import Tensor, nn
 
-from odevision import odesolve
+from odevision import Event, odesolve
 from odevision.ode.solvers import SOLVERS
+from odevision.solve.checks import Gradient, resolve_gradient, resolve_solver
 
 # Every solver but for most of Adams's 24, which are one formula.
 FAMILIES = [
     name for name in SOLVERS if not name.startswith("adams") or name.endswith(("n1", "h3", "n12"))
 ]
+
+
+EXPLICIT = [name for name in FAMILIES if not SOLVERS[name].iterates]
 
 
 class Case(NamedTuple):
@@ -274,7 +278,7 @@ CASES = (
 )
 
 
-def gradients(make: Callable[[], Case], gradient: str, **options: Any) -> tuple[Tensor, ...]:
+def gradients(make: Callable[[], Case], gradient: Gradient, **options: Any) -> tuple[Tensor, ...]:
     """Gradients of a loss on the end and on the saved states, if any."""
     case = make()
     solution = odesolve(
@@ -282,3 +286,68 @@ def gradients(make: Callable[[], Case], gradient: str, **options: Any) -> tuple[
     )
     loss = solution.y1.abs().square().sum() + solution.ys.abs().pow(3).sum()
     return torch.autograd.grad(loss, case.wanted, allow_unused=True, materialize_grads=True)
+
+
+def gradients_of_all(
+    gradient: Gradient, dtype: torch.dtype = DOUBLE, *, event: Event | None = None, **options: Any
+) -> list[Tensor]:
+    """Gradients to t0, t1, y0, args, saved times and parameters of a loss on all that is asked for.
+
+    The field is mild: y neither grows nor decays by much.
+    """
+    generator = torch.Generator().manual_seed(7)
+    fresh = lambda *shape: torch.randn(*shape, generator=generator, dtype=DOUBLE).to(dtype)
+    linear = nn.Linear(3, 3)
+    for parameter, value in zip(linear.parameters(), (fresh(3, 3), fresh(3)), strict=True):
+        parameter.data = value
+
+    class Field(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, t, y, w):
+            return torch.sin(self.linear(y)) * w + 0.3 * torch.cos(3 * t)
+
+    t0, t1, y0, w = (x.requires_grad_() for x in (*fresh(2), fresh(4, 3), fresh(3)))
+    with torch.no_grad():
+        t0.fill_(0.2)
+        t1.fill_(1.1)
+    wanted = [t0, t1, y0, w, *linear.parameters()]
+    if isinstance(options.get("save_at"), list):
+        options["save_at"] = torch.tensor(options["save_at"], dtype=dtype, requires_grad=True)
+        wanted.append(options["save_at"])
+    solution = odesolve(Field(), y0, t0, t1, args=(w,), gradient=gradient, event=event, **options)
+    loss = solution.y1.square().sum() + solution.ys.pow(3).sum()
+    if solution.interpolant is not None:
+        loss = loss + solution.interpolant(torch.tensor([0.3, 0.62, 0.9], dtype=dtype)).sin().sum()
+    for t, y in zip(solution.event_ts, solution.event_ys, strict=True):
+        assert len(t) > 0
+        loss = loss + t.sin().sum() + y.square().sum()
+    return list(torch.autograd.grad(loss, wanted))
+
+
+def assert_equal_gradients(
+    make: Callable[[], Case],
+    gradient: Gradient = "checkpointed",
+    *,
+    solver: Any = "tsit5",
+    rtol: float = 1e-8,
+    **options: Any,
+) -> None:
+    """Compare with `direct` through the solver that the gradient makes of the one given."""
+    options["solver"] = resolve_gradient(gradient).solver_for(resolve_solver(solver))
+    exact = gradients(make, "direct", **options)
+    for ours, theirs in zip(gradients(make, gradient, **options), exact, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=rtol, atol=1e-4 * rtol)
+
+
+def assert_all_gradients_equal(
+    gradient: Gradient, *, solver: Any, rtol: float = 1e-8, **options: Any
+) -> None:
+    """Compare with `direct` in all that a gradient can reach."""
+    options["solver"] = resolve_gradient(gradient).solver_for(resolve_solver(solver))
+    exact = gradients_of_all("direct", **options)
+    for ours, theirs in zip(gradients_of_all(gradient, **options), exact, strict=True):
+        scale = max(float(theirs.abs().max()), 1e-3)  # t1 has none where an event ends the solve
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=rtol * scale)

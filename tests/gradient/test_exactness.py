@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from cases import CASES, FAMILIES, Case, drawn, gradients, leaf_args, module
+from cases import (
+    CASES,
+    FAMILIES,
+    Case,
+    assert_equal_gradients,
+    drawn,
+    gradients,
+    leaf_args,
+    module,
+)
 from problems import DOUBLE
 from torch import nn
 
@@ -17,12 +26,6 @@ from odevision.ode.term import ODETerm
 ADAPTIVE = ["heun", "bosh3", "dopri5", "tsit5"]
 SAVED = [0.0, 0.2, 0.35, 0.4, 1.0]
 each_case = pytest.mark.parametrize("make", CASES, ids=[case.__name__ for case in CASES])
-
-
-def assert_equal_gradients(make, **options) -> None:
-    exact = gradients(make, "direct", **options)
-    for ours, theirs in zip(gradients(make, "checkpointed", **options), exact, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("num_steps", [3, 10, 30])
