@@ -122,7 +122,7 @@ class AsynchronousLeapfrog(ReversibleSolver):
         dt = t1 - t0
         y_half = torch.add(y0, v0, alpha=0.5 * dt)
         u = f(t0 + 0.5 * dt, y_half)
-        v1 = torch.add(v0, u - v0, alpha=2 * self.damping)
+        v1 = torch.lerp(v0, u, 2 * self.damping)
         y1 = torch.add(y_half, v1, alpha=0.5 * dt)
         return Step(t0, t1, y0, y1, [u], f0, None, Memory((v1,)))
 
@@ -134,7 +134,7 @@ class AsynchronousLeapfrog(ReversibleSolver):
         dt = t1 - t0
         y_half = torch.sub(y1, v1, alpha=0.5 * dt)
         u = f(t0 + 0.5 * dt, y_half)
-        v0 = torch.add(u, v1 - u, alpha=1 / (1 - 2 * self.damping))
+        v0 = torch.lerp(u, v1, 1 / (1 - 2 * self.damping))
         return torch.sub(y_half, v0, alpha=0.5 * dt), Memory((v0,))
 
     def pull(
@@ -146,13 +146,14 @@ class AsynchronousLeapfrog(ReversibleSolver):
         (v1,) = memory.states
         y_half = torch.sub(y1, v1, alpha=0.5 * dt)
         u, pull_u = evaluate(lambda f, y: f(t0 + 0.5 * dt, y), y_half)
-        v0 = torch.add(u, v1 - u, alpha=1 / keep)
+        v0 = torch.lerp(u, v1, 1 / keep)
         y0 = torch.sub(y_half, v0, alpha=0.5 * dt)
-        lam_v = lam_y * (0.5 * dt)
         if lam_memory.states:
-            lam_v = lam_v.add_(lam_memory.states[0])
+            lam_v = torch.add(lam_memory.states[0], lam_y, alpha=0.5 * dt)
+        else:
+            lam_v = lam_y * (0.5 * dt)
         lam_y = lam_y + pull_u(lam_v * (2 * self.damping))
-        lam_v = torch.add(lam_y * (0.5 * dt), lam_v, alpha=keep)
+        lam_v = lam_v.mul_(keep).add_(lam_y, alpha=0.5 * dt)
         return (y0, Memory((v0,))), (lam_y, Memory((lam_v,)))
 
     def stage_time(self, step: Step, stage: int) -> float:

@@ -6,13 +6,14 @@ import pytest
 from odevision.data.sources import list_datasets
 from odevision.models.registry import list_models
 from odevision.recipes import list_recipes
-from odevision.solve import list_solvers
+from odevision.solve import list_gradients, list_solvers
 from odevision.training.checkpoint import list_weights
 
 LISTS = {
     "models": list_models,
     "recipes": list_recipes,
     "solvers": list_solvers,
+    "gradients": list_gradients,
     "datasets": list_datasets,
     "weights": list_weights,
 }
