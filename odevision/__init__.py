@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from odevision.ode.event import Event
     from odevision.ode.per_sample import PerSample
     from odevision.ode.solution import Solution, SolveError, Stats
-    from odevision.solve import list_solvers, odesolve
+    from odevision.solve import list_gradients, list_solvers, odesolve
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "SolveError",
     "Stats",
     "create_model",
+    "list_gradients",
     "list_models",
     "list_solvers",
     "odesolve",
@@ -48,6 +49,7 @@ _HOMES = {
     "Stats": "odevision.ode.solution",
     "create_model": "odevision.models",
     "list_models": "odevision.models",
+    "list_gradients": "odevision.solve",
     "list_solvers": "odevision.solve",
     "odesolve": "odevision.solve",
 }

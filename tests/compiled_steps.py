@@ -266,6 +266,10 @@ def test_a_failure_is_named_as_ever(graphs: list[Any]) -> None:
     ("change", "message"),
     [
         ({"solver": "leapfrog", "num_steps": 3}, "`compile` must go with an explicit Runge-Kutta"),
+        (
+            {"solver": "rk4", "num_steps": 3, "gradient": "reversible"},
+            "and not with gradient='reversible', got 'coupled-rk4'",
+        ),
         ({"t1": torch.tensor(1.0, requires_grad=True)}, "`compile` must be False where t0 or t1"),
     ],
 )

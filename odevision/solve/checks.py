@@ -228,8 +228,9 @@ def compiled(
     """
     if not isinstance(solver, ExplicitRungeKutta):
         raise ValueError(
-            "`compile` must go with an explicit Runge-Kutta method such as 'dopri5', got "
-            f"{solver.name!r}. Try compile=False."
+            "`compile` must go with an explicit Runge-Kutta method such as 'dopri5', and not with "
+            f"gradient='reversible', got {solver.name!r}. Try compile=False, and "
+            "vector_field.compile() where that is a module."
         )
     if ends != (None, None):
         raise ValueError(

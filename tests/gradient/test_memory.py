@@ -1,5 +1,8 @@
 """What the gradients keep for the way back, and when they let it go."""
 
+import copy
+import gc
+import pickle
 import weakref
 
 import pytest
@@ -13,9 +16,6 @@ from odevision.gradient import GRADIENTS, Checkpointed, Reversible
 from odevision.gradient.bytes_held import graph_bytes
 from odevision.ode.controller import PIDController
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::odevision.gradient.backsolve.ConvergentGradientWarning"
-)
 EXACT = [name for name, gradient in GRADIENTS.items() if gradient.accuracy == "exact"]
 
 
@@ -280,3 +280,33 @@ def test_saved_states_are_views_of_nothing_that_the_caller_may_break(gradient) -
 
 def torch_sin(t: Tensor, y: Tensor) -> Tensor:
     return torch.sin(y)
+
+
+def test_what_direct_holds_is_counted_while_the_graph_lives() -> None:
+    case = module()
+    options = {"solver": "rk4", "num_steps": 5, "gradient": "direct"}
+    solution = odesolve(case.vector_field, case.y0, 0, 1, **options)
+    held = graph_bytes([solution.y1], [case.y0])
+    stats = solution.stats
+    assert stats.bytes_held == held > 0
+    assert pickle.loads(pickle.dumps(stats)).bytes_held == copy.deepcopy(stats).bytes_held == held
+    solution.y1.sum().backward()
+    assert stats.bytes_held is None  # used up
+
+
+def test_statistics_keep_no_graph() -> None:
+    case = module()
+    options = {"solver": "rk4", "num_steps": 5, "gradient": "direct"}
+    solution = odesolve(case.vector_field, case.y0, 0, 1, **options)
+    stats, end = solution.stats, weakref.ref(solution.y1)
+    del solution
+    gc.collect()
+    assert end() is None
+    assert stats.bytes_held is None
+
+
+def test_nothing_is_held_where_nothing_needs_a_gradient() -> None:
+    y0 = drawn(2, 3, leaf=False)
+    for gradient in ("direct", "checkpointed"):
+        with torch.no_grad():
+            assert odesolve(lambda t, y: -y, y0, 0, 1, gradient=gradient).stats.bytes_held == 0
