@@ -117,7 +117,9 @@ class Fields:
             around: "checkpoint" puts torch.utils.checkpoint around each step; "compile" and
                 "max-autotune" compile the unrolled loop; None leaves it as it is.
         """
-        f, dt = self.textbook, 1.0 / num_steps
+        compiles = around in ("compile", "max-autotune")
+        f, dt = TextbookField(self.ours).to(self.device), 1.0 / num_steps
+        f.counts = not compiles
         times = torch.linspace(0, 1, 2 * num_steps + 1, device=self.device).unbind()
 
         def step(i: int, y: Tensor) -> Tensor:
@@ -136,16 +138,15 @@ class Fields:
                     y = step(i, y)
             return y
 
-        if around in ("compile", "max-autotune"):
-            f.counts = False
+        if compiles:
             mode = None if around == "compile" else around
             compiled = torch.compile(loop, fullgraph=True, dynamic=False, mode=mode)
-            found = self._textbook(compiled)
+            found = self._textbook(compiled, f)
             return dataclasses.replace(found, nfe=lambda: (4 * num_steps, None))
-        return self._textbook(loop)
+        return self._textbook(loop, f)
 
-    def _textbook(self, solve: Solve) -> Contestant:
-        field = self.textbook
+    def _textbook(self, solve: Solve, field: TextbookField | None = None) -> Contestant:
+        field = field or self.textbook
         forward = [0]
 
         def counted(y: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ def contestants(fields: Fields, num_steps: int) -> dict[str, Contestant]:
     """One evaluation of f a step for all, so that their graphs are as long."""
     leapfrog = {"solver": "leapfrog", "num_steps": num_steps}
     euler = {"method": "euler", "options": {"step_size": 1 / num_steps}}
-    few = {"method": "rk4", "options": {"step_size": 4 / num_steps}}
     return {
         "direct": fields.block(gradient=Direct(), **leapfrog),
         "checkpointed": fields.block(gradient=Checkpointed(), **leapfrog),
@@ -33,7 +32,6 @@ def contestants(fields: Fields, num_steps: int) -> dict[str, Contestant]:
         ),
         "torchdiffeq odeint": fields.torchdiffeq(**euler),
         "torchdiffeq odeint_adjoint": fields.torchdiffeq("odeint_adjoint", **euler),
-        "torchdiffeq odeint, rk4": fields.torchdiffeq(**few),
         "torch checkpoint around rk4": fields.hand_written_rk4(num_steps // 4, around="checkpoint"),
     }
 

@@ -88,15 +88,21 @@ def exact() -> tuple[dict[str, Any], str]:
 def flat(device: torch.device) -> tuple[Any, str]:
     """Bytes against steps, as a table and a picture."""
     rows = gradient_flat.table(device)
-    lines = ["## Flat: MiB that wait for the backward pass", ""]
+    lines = [
+        "## Flat: MiB that wait for the backward pass",
+        "",
+        "Held between the passes, and in brackets the most at any time of both. One evaluation of "
+        "f a step; RK4 and midpoint, coupled, take a fourth of the steps. The budget is for the "
+        "kept states; what `prepare` makes of the weights comes on top. torch.utils.checkpoint "
+        "hides the graph of the step that it makes again from the count.",
+        "",
+    ]
     for block in gradient_flat.SHAPES:
         mine = [r for r in rows if r["block"] == block]
         state = mine[0]["state"] / 2**20
         shape = " x ".join(map(str, gradient_flat.SHAPES[block]))
         lines += [
-            f"{block}, {shape}: one state is {state:.2f} MiB. Held between the passes, and in "
-            "brackets the most at any time of both. One evaluation of f a step; RK4 takes a fourth "
-            "of the steps.",
+            f"{block}, {shape}: one state is {state:.2f} MiB.",
             "",
             "| | " + " | ".join(f"{n} steps" for n in gradient_flat.STEPS) + " |",
             "| --- |" + " --- |" * len(gradient_flat.STEPS),
