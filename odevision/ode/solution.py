@@ -41,7 +41,7 @@ class Stats:
     dt_first: Any = None
     dt_last: Any = None
     dt_warm: float | None = None
-    _kept: int = dataclasses.field(default=0, init=False, repr=False)
+    _kept: int = dataclasses.field(default=0, init=False, repr=False, compare=False)
     _count_graph: Callable[[], int | None] | None = dataclasses.field(
         default=None, init=False, repr=False, compare=False
     )
