@@ -46,9 +46,11 @@ class Auto(AbstractGradient):
 
     def __post_init__(self) -> None:
         """Refuse a budget of nothing."""
-        if self.max_bytes is not None and self.max_bytes < 1:
+        given = self.max_bytes
+        if given is not None and (not isinstance(given, int) or given < 1):
             raise ValueError(
-                f"`max_bytes` must be at least 1, got {self.max_bytes!r}. Try 2**30, or None."
+                f"`max_bytes` must be a whole number of at least 1, got {given!r}. Try 2**30, or "
+                "None."
             )
 
     def solve(self, problem: Problem) -> Trajectory:
@@ -77,7 +79,7 @@ def _bytes_of_one(problem: Problem) -> int:
     y0, field = problem.y0, problem.vector_field
     kind = y0.device.type
     autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    key = (y0.shape, y0.dtype, kind, autocast, y0.stride())
+    key = (getattr(field, "__func__", None), y0.shape, y0.dtype, kind, autocast, y0.stride())
     owner = getattr(field, "__self__", field)
     try:
         known = _KNOWN.setdefault(owner, {})
@@ -85,7 +87,8 @@ def _bytes_of_one(problem: Problem) -> int:
         known = {}
     if key not in known:
         y = y0.detach().requires_grad_()
-        slope = problem.term()(problem.t0, y)
+        middle = 0.5 * (problem.t0 + problem.t1)  # f may jump at the ends
+        slope = problem.term()(middle, y)
         known[key] = y0.nbytes + graph_bytes([slope], [y])
     return known[key]
 

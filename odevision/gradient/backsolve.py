@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from odevision.gradient.bytes_held import storage_bytes
+from odevision.gradient.bytes_held import tensor_bytes
 from odevision.gradient.method import AbstractGradient, StepRecord, solve_apart
 from odevision.gradient.problem import Problem
 from odevision.gradient.sweep import Sweep
@@ -67,6 +67,10 @@ class Backsolve(AbstractGradient):
                 raise ValueError(
                     f"`{name}` must be {words[0]!r} or {words[1]!r}, got {getattr(self, name)!r}."
                 )
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"`{name}` must be at least 0, got {value}. Try 1e-4.")
 
     def solve(self, problem: Problem) -> Trajectory:
         """Solve without a graph, and attach the backward solve.
@@ -102,7 +106,7 @@ class _Path(StepRecord):
         """Keep the states that the interpolant goes through."""
         del step, memory
         if self.settings.path == "interpolated":
-            self.starts.append(y)
+            self.starts.append(y.detach())  # not a tensor that is handed out: see `attach`
 
     def finish(self, path: Trajectory, stats: Stats) -> None:
         """Keep the end and the saved states, and warn."""
@@ -112,8 +116,9 @@ class _Path(StepRecord):
             ConvergentGradientWarning,
             stacklevel=6,  # the caller of odesolve
         )
-        self.steps, self.t1, self.saved = path.steps, path.t, path.outputs
-        stats.hold(storage_bytes([path.y1, *self.saved, *self.starts]))
+        self.steps, self.t1 = path.steps, path.t
+        self.saved = [y.detach() for y in path.outputs]
+        stats.hold(tensor_bytes([path.y1, *self.saved, *self.starts]))
 
     def pull_back(
         self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]
@@ -143,7 +148,7 @@ class _Path(StepRecord):
             return None
         states, problem, pieces = [*self.starts[1:], y1.detach()], self.problem, []
         with sweep.repeating():
-            f0, y = sweep.term(problem.t0, y0.detach()), y0.detach()
+            f0, y = sweep.term(self.steps[0].t0, y0.detach()), y0.detach()
             for step, end in zip(self.steps, states, strict=True):
                 if step.fresh and pieces:
                     f0 = sweep.term(step.t0, y)

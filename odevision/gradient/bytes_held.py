@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+_MARKS = "odevision starts"
+
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of the memory behind tensors, each piece counted once."""
@@ -15,7 +17,23 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(pieces.values())
 
 
-def graph_bytes(outputs: Iterable[Tensor], beside: Iterable[Tensor] = ()) -> int:
+def tensor_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the entries of tensors, each tensor counted once."""
+    return sum({x.data_ptr(): x.nbytes for x in tensors}.values())
+
+
+def mark_start(y0: Tensor) -> object:
+    """Mark where a graph that is counted later begins, by what made y0."""
+    mark = object()
+    if y0.grad_fn is not None:
+        metadata: Any = y0.grad_fn.metadata
+        metadata.setdefault(_MARKS, []).append(mark)
+    return mark
+
+
+def graph_bytes(
+    outputs: Iterable[Tensor], beside: Iterable[Tensor] = (), mark: object = None
+) -> int:
     """Bytes that the graph behind `outputs` keeps, each piece of memory counted once.
 
     Reads the saved tensors off the graph's nodes, so nothing has to watch while it is recorded.
@@ -24,6 +42,7 @@ def graph_bytes(outputs: Iterable[Tensor], beside: Iterable[Tensor] = ()) -> int
     Args:
         outputs: tensors with a graph.
         beside: tensors that live anyway; the graph ends at them.
+        mark: of `mark_start`; the graph ends there too, where y0 is gone.
 
     Raises:
         RuntimeError: the graph was used up by a backward pass.
@@ -37,6 +56,8 @@ def graph_bytes(outputs: Iterable[Tensor], beside: Iterable[Tensor] = ()) -> int
         if node is None or node in seen:
             continue
         seen.add(node)
+        if mark is not None and mark in node.metadata.get(_MARKS, ()):
+            continue
         if hasattr(node, "variable"):
             leaves.append(node.variable)
         saved += _saved(node)

@@ -19,8 +19,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from odevision.gradient.bytes_held import storage_bytes
-from odevision.gradient.method import AbstractGradient, StepRecord, solve_apart
+from odevision.gradient.bytes_held import tensor_bytes
+from odevision.gradient.method import AbstractGradient, StepRecord, graph_stays, solve_apart
 from odevision.gradient.problem import Problem
 from odevision.gradient.schedule import next_stop, stops
 from odevision.gradient.stagewise import pull_by_stages
@@ -43,7 +43,8 @@ class Checkpointed(AbstractGradient):
             schedule, which repeats the fewest.
         max_bytes: most bytes of kept states; at least one state is kept.
         dtype: that of the kept states, such as torch.bfloat16 for half the memory; None keeps them
-            as they are. Each step is then pulled back at a rounded state.
+            as they are, as complex ones are always. Each step is then pulled back at a rounded
+            state.
         graph: "step" makes a step again with its graph; "stage" with the graph of one evaluation
             of f at a time, which takes a method's number of stages less memory, and f once more a
             stage. For explicit Runge-Kutta methods only; a step that is interpolated takes its
@@ -63,14 +64,15 @@ class Checkpointed(AbstractGradient):
         for name in ("max_states", "max_bytes"):
             value = getattr(self, name)
             word = name == "max_states" and value == "sqrt"
-            if value is not None and not word and (not isinstance(value, int) or value < 1):
+            if value is not None and not word and not _counts(value):
                 hint = "Try 'sqrt'." if name == "max_states" else "Try 2**28."
                 raise ValueError(
                     f"`{name}` must be a whole number of at least 1, got {value!r}. {hint}"
                 )
-        if self.dtype is not None and not self.dtype.is_floating_point:
+        dtype = self.dtype
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(
-                f"`dtype` must be a floating point type, got {self.dtype}. Try torch.bfloat16."
+                f"`dtype` must be a floating point type, got {self.dtype!r}. Try torch.bfloat16."
             )
         if self.graph not in ("step", "stage"):
             raise ValueError(f"`graph` must be 'step' or 'stage', got {self.graph!r}.")
@@ -131,6 +133,8 @@ class _Kept(StepRecord):
     def finish(self, path: Trajectory, stats: Stats) -> None:
         """Give up starts that the schedule makes no use of."""
         self.steps = path.steps
+        if self.scratch is not None:
+            self.scratch.rest()
         if self.stride > 1:
             places = {i - i % self.stride for i in stops(self.count, self._room(known=True))}
             self.starts = {i: start for i, start in self.starts.items() if i in places}
@@ -142,7 +146,7 @@ class _Kept(StepRecord):
         """Make the steps again, from last to first."""
         del y1
         # Kept for a second way back where that may be asked for, else let go one by one.
-        starts = dict(self.starts) if _graph_stays() else self.starts
+        starts = dict(self.starts) if graph_stays() else self.starts
         by_stages = self.settings.graph == "stage"
         solver, lam_memory = plain(self.problem.solver), ()
         for i in reversed(range(len(self.steps))):
@@ -202,10 +206,11 @@ class _Kept(StepRecord):
 
     def _start(self, i: int, y: State, memory: Memory) -> _Start:
         dtype = self.settings.dtype
-        cast = lambda x: x if dtype is None or x.is_complex() else x.to(dtype)
+        # Detached: a tensor that is handed out gets a graph, which would hold itself.
+        cast = lambda x: (x if dtype is None or x.is_complex() else x.to(dtype)).detach()
         start = Memory(tuple(map(cast, memory.states)), memory.times)
         y = y if i == 0 else cast(y)
-        size = storage_bytes([y, *start.states])
+        size = tensor_bytes([y, *start.states])
         self.largest = max(self.largest, size)
         return _Start(None if i == 0 else y, start, size)
 
@@ -225,10 +230,9 @@ class _Kept(StepRecord):
         return most
 
 
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _bytes(starts: dict[int, _Start]) -> int:
     return sum(start.bytes for start in starts.values())
-
-
-def _graph_stays() -> bool:
-    """Whether the running backward pass keeps its graph (retain_graph=True) for another."""
-    return torch._C._autograd._get_current_graph_task_keep_graph()  # type: ignore[attr-defined]

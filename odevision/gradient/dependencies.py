@@ -6,6 +6,7 @@ ways: by looking at what f holds, and by watching its first evaluation, which fi
 inspection can.
 """
 
+import copy
 import functools
 import types
 from collections.abc import Callable, Iterable
@@ -31,17 +32,21 @@ class Dependencies:
     Attributes:
         found: what gradients flow to, by id.
         unconfirmed: held by f, with a history, and not seen in use so far, by id.
+        watches: f's first evaluation may find more.
     """
 
     def __init__(self, vector_field: VectorField, args: Any) -> None:
         """Inspect f and its arguments."""
         held: dict[int, Tensor] = {}
         self._is_module = isinstance(vector_field, nn.Module)
+        self.watches = not _is_compiled(vector_field)
         _collect_field(vector_field, held)
-        self._held = set(held)
         self.unconfirmed = {i: x for i, x in held.items() if not x.is_leaf}
         self.found = {i: x for i, x in held.items() if x.is_leaf}
-        _collect(args, self.found, set())
+        passed: dict[int, Tensor] = {}
+        _collect(args, passed, set())
+        self.found.update(passed)
+        self._only_passed = set(passed) - set(held)
 
     def __bool__(self) -> bool:
         """Whether any tensor may need a gradient."""
@@ -50,10 +55,9 @@ class Dependencies:
     def watch(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The same f, with a recorder around its first call, and on while leftovers are in doubt.
 
-        Modules hold nothing but their own tensors and may be compiled: they are left alone unless
-        something is in doubt.
+        Compiled modules are left alone unless something is in doubt.
         """
-        if self._is_module and not self.unconfirmed:
+        if not (self.watches or self.unconfirmed):
             return f
         first = True
 
@@ -74,7 +78,7 @@ class Dependencies:
 
     def beyond_args(self, ids: Iterable[int]) -> bool:
         """Whether f may reach some of these tensors in another way than through its arguments."""
-        return any(not self._is_module or i in self._held for i in ids)
+        return any(not self._is_module or i not in self._only_passed for i in ids)
 
 
 def replace_tensors(value: Any, twins: dict[int, Tensor]) -> Any:
@@ -82,7 +86,12 @@ def replace_tensors(value: Any, twins: dict[int, Tensor]) -> Any:
     if isinstance(value, Tensor):
         return twins.get(id(value), value)
     if isinstance(value, dict):
-        return {key: replace_tensors(part, twins) for key, part in value.items()}
+        parts = {key: replace_tensors(part, twins) for key, part in value.items()}
+        if type(value) is dict:
+            return parts
+        same_kind = copy.copy(value)
+        same_kind.update(parts)
+        return same_kind
     if isinstance(value, tuple) and hasattr(value, "_fields"):  # a NamedTuple
         return type(value)(*(replace_tensors(part, twins) for part in value))
     if isinstance(value, list | tuple):
@@ -193,6 +202,16 @@ def _parts(value: Any) -> Iterable[Any]:
 def _held(value: Any) -> bool:
     """Kinds that are worth following from an attribute or a global name."""
     return isinstance(value, Tensor | nn.Module | list | tuple | dict | types.FunctionType)
+
+
+def _is_compiled(value: Any) -> bool:
+    """Whether torch.compile made f or a part of it: a watched call would be compiled anew."""
+    if not isinstance(value, nn.Module):
+        return False
+    return any(
+        part._compiled_call_impl is not None or type(part).__name__ == "OptimizedModule"
+        for part in value.modules()
+    )
 
 
 def _filled(cell: types.CellType) -> bool:

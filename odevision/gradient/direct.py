@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from odevision.gradient.bytes_held import graph_bytes
+from odevision.gradient.bytes_held import graph_bytes, mark_start
 from odevision.gradient.method import AbstractGradient
 from odevision.gradient.problem import Problem
 from odevision.ode.loop import Trajectory
@@ -28,19 +28,21 @@ class Direct(AbstractGradient):
 
     def solve(self, problem: Problem) -> Trajectory:
         """Solve while autograd records."""
-        path = problem.integrate(problem.term(), problem.y0)
-        if torch.is_grad_enabled() and not transformed():
+        y0, counted = problem.y0, torch.is_grad_enabled() and not transformed()
+        mark = mark_start(y0) if counted else None
+        path = problem.integrate(problem.term(), y0)
+        if counted:
             # Weak: statistics are kept for long, and must not keep a graph.
-            held = [weakref.ref(x) for x in (problem.y0, path.y1, *path.outputs)]
-            problem.stats.hold(0, lambda: _count(held))
+            held = [weakref.ref(x) for x in (y0, path.y1, *path.outputs)]
+            problem.stats.hold(0, lambda: _count(held, mark))
         return path
 
 
-def _count(held: list[weakref.ref[Tensor]]) -> int | None:
+def _count(held: list[weakref.ref[Tensor]], mark: object) -> int | None:
     """Bytes of the graph between a solve's start and its ends; None where it is gone."""
     y0, *ends = (x() for x in held)
     alive = [x for x in ends if x is not None]
     try:
-        return graph_bytes(alive, [] if y0 is None else [y0]) if alive else None
+        return graph_bytes(alive, [] if y0 is None else [y0], mark) if alive else None
     except RuntimeError:  # a backward pass has used it up
         return None

@@ -96,10 +96,16 @@ def solve_apart(problem: Problem, record: StepRecord, name: str) -> Trajectory:
     dependencies = Dependencies(problem.vector_field, problem.inputs)
     term = problem.term()
     term.vector_field = dependencies.watch(term.vector_field)
-    wanted = y0.requires_grad or bool(dependencies)
+
+    def remember(step: AcceptedStep, y: State, memory: Memory) -> None:
+        if y0.requires_grad or dependencies:  # the first evaluation may have found some
+            record.remember(step, y, memory)
+
+    may_find = dependencies.watches and not problem.one_graph
+    wanted = y0.requires_grad or dependencies or may_find
     try:
         with torch.no_grad():
-            path = problem.integrate(term, y0.detach(), record.remember if wanted else None)
+            path = problem.integrate(term, y0.detach(), remember if wanted else None)
     finally:
         if torch.is_autocast_enabled(y0.device.type):
             # Weights cast without a graph must not be served to code that needs one.
@@ -116,6 +122,9 @@ def attach(
 ) -> Any:
     """Give a finished forward pass its backward pass.
 
+    The record must not hold the very tensors that are handed out: they get a graph, which holds
+    the record.
+
     Args:
         problem: a Problem, or an IndependentProblem.
         record: what the forward pass left.
@@ -131,6 +140,11 @@ def attach(
     done = _Done(problem, record, path, dependencies, name)
     y1, *outputs = _Adjoint.apply(done, problem.y0, *dependencies.found.values())
     return dataclasses.replace(path, y1=y1, outputs=outputs)
+
+
+def graph_stays() -> bool:
+    """Whether the running backward pass keeps its graph (retain_graph=True) for another."""
+    return torch._C._autograd._get_current_graph_task_keep_graph()  # type: ignore[attr-defined]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +167,11 @@ class _Adjoint(torch.autograd.Function):
         ctx.problem, ctx.record, ctx.gradient_name = done.problem, done.record, done.name
         ctx.dependencies = done.dependencies
         ctx.autocast = autocast_state(y0.device.type)
-        y1 = path.y1 if done.record.needs_end else None
-        ctx.save_for_backward(y0, y1, *theta)  # refuses to go on where one was changed in place
-        return path.y1, *path.outputs
+        # A view that was made without a graph could not be changed in place.
+        y1 = path.y1.clone() if path.y1._is_view() else path.y1
+        # Backward refuses to go on where one of these was changed in place.
+        ctx.save_for_backward(y0, y1 if done.record.needs_end else None, *theta)
+        return y1, *path.outputs
 
     @staticmethod
     def backward(ctx: Any, *lams: Tensor) -> tuple[Tensor | None, ...]:
@@ -165,6 +181,9 @@ class _Adjoint(torch.autograd.Function):
                 f"(create_graph=True), got {ctx.gradient_name!r}. Try gradient='direct'."
             )
         y0, y1, *theta = ctx.saved_tensors
+        stays = graph_stays()
         sweep = Sweep(ctx.problem, ctx.dependencies, theta, ctx.autocast)
         lam = ctx.record.pull_back(sweep, y0, y1, lams[0], list(lams[1:]))
+        if not stays:  # as autograd lets go of what it saved
+            del ctx.problem, ctx.record, ctx.dependencies
         return None, lam, *sweep.gradients

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from odevision.gradient.bytes_held import storage_bytes
+from odevision.gradient.bytes_held import tensor_bytes
 from odevision.gradient.method import AbstractGradient, StepRecord, solve_apart
 from odevision.gradient.problem import Problem
 from odevision.gradient.sweep import Sweep, add_outputs
@@ -56,6 +56,8 @@ class Reversible(AbstractGradient):
             raise ValueError(
                 f"`anchor_every` must be a whole number of at least 1, got {every!r}. Try 16."
             )
+        if not 0 < self.coupling <= 1:
+            raise ValueError(f"`coupling` must lie in (0, 1], got {self.coupling}. Try 0.999.")
 
     def solver_for(self, solver: AbstractSolver) -> AbstractSolver:
         """A reversible solver as it is, an explicit Runge-Kutta method coupled.
@@ -95,7 +97,8 @@ class _Anchors(StepRecord):
 
     def remember(self, step: AcceptedStep, y: State, memory: Memory) -> None:
         """Keep anchors, and the start of a step behind which the memory is made anew."""
-        i = self.count
+        i, y = self.count, y.detach()
+        memory = dataclasses.replace(memory, states=tuple(x.detach() for x in memory.states))
         if step.fresh and self.before is not None:
             self.starts[i - 1] = self.before
         if self.every is not None and i and i % self.every == 0:
@@ -107,7 +110,7 @@ class _Anchors(StepRecord):
         assert path.memory is not None
         self.steps, self.memory, self.before = path.steps, path.memory, None
         ends = [*self.starts.values(), (path.y1, path.memory)]
-        stats.hold(storage_bytes([x for y, memory in ends for x in (y, *memory.states)]))
+        stats.hold(tensor_bytes([x for y, memory in ends for x in (y, *memory.states)]))
 
     def pull_back(
         self, sweep: Sweep, y0: State, y1: State | None, lam: State, lam_outputs: list[Tensor]

@@ -27,7 +27,8 @@ class StageBuffer:
         matrix = torch.empty((num_stages, y.numel()), dtype=y.dtype, device=y.device)
         self._rows = matrix.view(num_stages, *y.shape).unbind()
         columns = matrix.t()
-        self._base, self._flat_base = y, y.view(-1)
+        self._base: State | None = y
+        self._flat_base = y.view(-1)
         self._heads = [columns[:, :count] for count in range(num_stages + 1)]
 
     @staticmethod
@@ -47,13 +48,17 @@ class StageBuffer:
         """Copy stage i into its row."""
         self._rows[i].copy_(k)
 
+    def rest(self) -> None:
+        """Let the last state go, between two uses."""
+        self._base, self._flat_base = None, self._rows[0].view(-1)
+
     def add_weighted(self, y: State | None, dt: float, row: Row) -> State:
         """Sum y + dt sum_i row_i k_i over the stages that were put; None counts as 0."""
         if y is not None and y is not self._base:
             self._base, self._flat_base = y, y.view(-1)  # the same for all stages of a step
-        like, base = self._base, self._flat_base
+        base = self._flat_base
         count = row.indices[-1] + 1  # later rows may not be filled
-        weights = row.tensor(count, like)
+        weights = row.tensor(count, base)
         beta = 0 if y is None else 1
         head = self._heads[count]
-        return torch.addmv(base, head, weights, beta=beta, alpha=dt).view_as(like)
+        return torch.addmv(base, head, weights, beta=beta, alpha=dt).view(self.shape)
