@@ -149,5 +149,5 @@ def test_samples_with_clocks_of_their_own_are_checkpointed() -> None:
 
 
 def test_a_budget_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="`max_bytes` must be at least 1"):
+    with pytest.raises(ValueError, match="`max_bytes` must be a whole number of at least 1"):
         Auto(max_bytes=0)
