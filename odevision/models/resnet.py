@@ -7,7 +7,7 @@ from torch import nn
 
 from odevision.nn.head import AverageHead, MaxHead
 from odevision.nn.ode_block import ODEBlock
-from odevision.nn.residual import ConvResidual, GatedConvResidual
+from odevision.nn.residual import ConvResidual, GatedConvResidual, WeightNormResidual
 from odevision.nn.stem import DownsamplingStem, WhiteningStem
 from odevision.nn.transition import Transition
 from odevision.types import Images, Logits
@@ -22,6 +22,7 @@ class ResNetConfig:
         num_classes: number of classes.
         like: the network whose stem, transitions and head it shares.
         widths: channels of each stage; None takes those of the twin.
+        field: what the residual branches of a twin of odenet-stacked normalize, as in its fields.
         blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters
             within 1 %.
     """
@@ -30,6 +31,7 @@ class ResNetConfig:
     num_classes: int = 10
     like: Literal["odenet", "odenet-stacked"] = "odenet"
     widths: tuple[int, ...] | None = None
+    field: Literal["group-norm", "weight-norm"] = "group-norm"
     blocks_per_stage: int = 1
 
     def __post_init__(self) -> None:
@@ -39,6 +41,13 @@ class ResNetConfig:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.like not in ("odenet", "odenet-stacked"):
             raise ValueError(f"`like` must be 'odenet' or 'odenet-stacked', got {self.like!r}.")
+        if self.field not in ("group-norm", "weight-norm"):
+            raise ValueError(f"`field` must be 'group-norm' or 'weight-norm', got {self.field!r}.")
+        if self.like == "odenet" and self.field != "group-norm":
+            raise ValueError(
+                f"`field` must be 'group-norm' with like='odenet', got {self.field!r}. Try "
+                "like='odenet-stacked'."
+            )
         if self.like == "odenet" and self.widths is not None and len(self.widths) != 1:
             raise ValueError(
                 f"`widths` must hold one number with like='odenet', got {self.widths}. Try 64, or "
@@ -65,10 +74,12 @@ class ResNet(nn.Module):
             self.head: nn.Module = AverageHead(width, config.num_classes)
         else:
             self.stem = stem = WhiteningStem(config.in_channels)
+            is_grouped = config.field == "group-norm"
+            residual = GatedConvResidual if is_grouped else WeightNormResidual
             width = stem.out_channels
             for channels in config.widths or (64, 256, 256):
                 stages.append(Transition(width, channels))
-                stages += [GatedConvResidual(channels) for _ in range(config.blocks_per_stage)]
+                stages += [residual(channels) for _ in range(config.blocks_per_stage)]
                 width = channels
             self.head = MaxHead(width, config.num_classes)
         self.stages = nn.Sequential(*stages)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
+from odevision.nn.step_error import StageRecorder, refuse_step_error
 from odevision.ode.controller import PIDController
 from odevision.ode.solution import Solution, Stats
 from odevision.solve import (
@@ -43,6 +44,11 @@ class ODEBlock(nn.Module):
             of the state_dict; evaluation does not use it.
 
     Attributes:
+        measures_step_error: set it to have `last_step_error` made in training; it costs no
+            evaluation of f, but needs equal Runge-Kutta steps and gradient="direct".
+        last_step_error: of the latest forward pass: the mean square difference between each step
+            and the Euler step inside it, relative to the mean square of the input; with a graph, so
+            that it can be a term of the loss. None where it was not measured.
         last_stats: cost of the latest forward pass, and of its backward pass once that has run.
 
     Raises:
@@ -87,6 +93,8 @@ class ODEBlock(nn.Module):
             # 0 until the first batch; read on the host once a solve. float32 as weights are saved.
             self.register_buffer("dt_warm", torch.zeros((), dtype=torch.float32))
         self.last_stats: Stats | None = None
+        self.measures_step_error = False
+        self.last_step_error: Tensor | None = None
         refuse_changing_layers(vector_field)
 
     def forward(self, y0: State) -> State:
@@ -106,8 +114,9 @@ class ODEBlock(nn.Module):
         if y0.dtype in (torch.bfloat16, torch.float16):
             y0 = y0.float()
         prepare = getattr(self.vector_field, "prepare", None)
+        recorder = self._recorder()
         solution = odesolve(
-            self.vector_field,
+            self.vector_field if recorder is None else recorder,
             y0,
             self.t0,
             self.t1,
@@ -120,9 +129,26 @@ class ODEBlock(nn.Module):
             **self._steps(),
         )
         self.last_stats = solution.stats
+        if recorder is not None:
+            assert self.num_steps is not None
+            span, method = float(self.t1) - float(self.t0), resolve_solver(self.solver)
+            self.last_step_error = recorder.mean_square_error(method, self.num_steps, span, y0)
         if self.warm_start and self.training and solution.stats.dt_warm is not None:
             self.dt_warm.fill_(solution.stats.dt_warm)
         return solution
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles take no graph along."""
+        return {**self.__dict__, "last_step_error": None}
+
+    def _recorder(self) -> StageRecorder | None:
+        """What the vector field is called through where the step error is measured."""
+        self.last_step_error = None
+        if not (self.measures_step_error and self.training and torch.is_grad_enabled()):
+            return None
+        gradient = self.gradient if isinstance(self.gradient, str) else self.gradient.name
+        refuse_step_error(resolve_solver(self.solver), self.num_steps, gradient)
+        return StageRecorder(self.vector_field)
 
     def _steps(self) -> dict[str, Any]:
         """How odesolve chooses the steps."""

@@ -1,5 +1,7 @@
 """Residual blocks: what an ODE block becomes when it takes one Euler step and forgets the time."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -50,3 +52,25 @@ class GatedConvResidual(nn.Module):
         """The feature map, of y's shape."""
         x = F.gelu(F.group_norm(y, self.groups, bias=self.shift))
         return y + self.gain * F.group_norm(self.conv(x), self.groups)
+
+
+class WeightNormResidual(nn.Module):
+    """y + g W / |W| * GELU(y) + b: the plain twin of WeightNormField.
+
+    Args:
+        channels: channels of the feature map.
+        gain: g at the start.
+    """
+
+    def __init__(self, channels: int, *, gain: float = 0.5) -> None:
+        """Draw W as nn.Conv2d does."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.gain = nn.Parameter(torch.full((channels, 1, 1, 1), float(gain)))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, y: Images) -> Images:
+        """The feature map, of y's shape."""
+        scale = torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-8)
+        return y + F.conv2d(F.gelu(y), self.gain * self.weight / scale, self.bias, padding=1)

@@ -30,36 +30,42 @@ class DownsamplingStem(nn.Sequential):
 
 
 class WhiteningStem(nn.Module):
-    """A frozen 2x2 convolution that whitens image patches, then GELU.
+    """A frozen convolution that whitens image patches, 2 x 2 pixels or larger, then GELU.
 
     Its filters are the eigenvectors of the patch covariance, each with both signs, divided by the
     square root of their eigenvalue. Only its bias trains. Reference: Jordan 2024, arXiv 2404.00498.
 
     Args:
-        in_channels: channels of the images; the result has 8 times as many.
+        in_channels: channels of the images. The result has 8 times as many with stride 1, where
+            every filter is kept, and 32 times as many with larger ones, where the patches are
+            wider and only the filters of the largest eigenvalues are.
+        stride: pixels from one patch to the next; a patch is twice as wide.
         epsilon: added to the eigenvalues, in units of the normalized pixels squared.
     """
 
-    def __init__(self, in_channels: int, *, epsilon: float = 5e-4) -> None:
+    def __init__(self, in_channels: int, *, stride: int = 1, epsilon: float = 5e-4) -> None:
         """Start from random filters; `initialize_from` replaces them."""
         super().__init__()
         self.epsilon = epsilon
-        self.out_channels = 8 * in_channels
-        self.conv = nn.Conv2d(in_channels, self.out_channels, 2)
+        self.out_channels = in_channels * (8 if stride == 1 else 32)
+        self.conv = nn.Conv2d(in_channels, self.out_channels, 2 * stride, stride=stride)
         self.conv.weight.requires_grad_(False)
 
     @torch.no_grad()
     def initialize_from(self, images: Images) -> None:
         """Set the filters from training images, as normalized for the network."""
-        channels = images.shape[1]
+        channels, side = images.shape[1], self.conv.kernel_size[0]
         # On the host: not every device has float64 or eigenvalues.
-        patches = F.unfold(images.float().cpu(), 2).transpose(1, 2).reshape(-1, channels * 4)
+        stride = self.conv.stride[0]
+        patches = F.unfold(images.float().cpu(), side, stride=stride)
+        patches = patches.transpose(1, 2).reshape(-1, channels * side**2)
         eigenvalues, vectors = torch.linalg.eigh(torch.cov((patches - patches.mean(0)).T).double())
-        filters = (vectors / (eigenvalues + self.epsilon).sqrt()).T.reshape(-1, channels, 2, 2)
+        filters = (vectors / (eigenvalues + self.epsilon).sqrt()).T
+        filters = filters[-self.out_channels // 2 :].reshape(-1, channels, side, side)
         assert self.conv.bias is not None
         self.conv.weight.copy_(torch.cat([filters, -filters]).to(self.conv.weight))
         self.conv.bias.zero_()
 
     def forward(self, images: Images) -> FeatureMaps:
-        """Whitened patches, one pixel smaller in height and width."""
+        """Whitened patches, one pixel smaller in height and width with stride 1."""
         return F.gelu(self.conv(images))

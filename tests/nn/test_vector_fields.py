@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from odevision.nn import ConvField, GatedConvField, ODEBlock
+from odevision.nn import ConvField, GatedConvField, ODEBlock, WeightNormField
 
 
 def fields() -> list[torch.nn.Module]:
     torch.manual_seed(0)
-    return [ConvField(32), GatedConvField(32)]
+    return [ConvField(32), GatedConvField(32), WeightNormField(32, time_weights=True)]
 
 
 def call(field: torch.nn.Module, t: float, y: torch.Tensor) -> torch.Tensor:
-    args = field.prepare(y) if isinstance(field, ConvField) else ()
+    args = field.prepare(y) if hasattr(field, "prepare") else ()
     return field(torch.tensor(t, dtype=y.dtype), y, *args)
 
 
@@ -43,6 +43,30 @@ def test_the_gated_field_learns_to_depend_on_the_time() -> None:
     call(field, 0.5, y).square().sum().backward()
     assert field.time_shift.grad is not None and field.time_shift.grad.abs().sum() > 0
     assert field.time_gain.grad is not None and field.time_gain.grad.abs().sum() > 0
+
+
+def test_the_scale_of_weight_normalized_filters_does_not_matter() -> None:
+    torch.manual_seed(0)
+    field, y = WeightNormField(16).double(), torch.randn(2, 16, 5, 5, dtype=torch.float64)
+    before = call(field, 0.4, y)
+    field.weight.data.mul_(7.0)
+    torch.testing.assert_close(call(field, 0.4, y), before, rtol=1e-10, atol=1e-12)
+
+
+def test_the_filters_of_a_weight_norm_field_are_linear_in_the_time() -> None:
+    torch.manual_seed(0)
+    field, y = WeightNormField(16, time_weights=True), torch.randn(2, 16, 5, 5)
+    for parameter in field.parameters():
+        parameter.data.normal_()
+    field.time_gain.data.zero_()
+    start, middle, end = (call(field, t, y) for t in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(middle, (start + end) / 2, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(start, end)
+
+
+def test_a_weight_norm_field_without_gain_does_not_move_the_state() -> None:
+    field = WeightNormField(16, gain=0.0)
+    assert not call(field, 0.7, torch.randn(2, 16, 4, 4)).any()
 
 
 def test_channels_that_do_not_fit_the_groups_are_refused() -> None:
