@@ -1,5 +1,6 @@
 """Batches of normalized, augmented images on the device, in an order that resumes exactly."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from odevision.data.hashing import hash_integer
 from odevision.data.image import ImageReadError, read_image
 from odevision.data.image_set import ImageSet
 from odevision.data.preprocessing import Preprocessing
+from odevision.data.random_crop import crop_picture
 
-_ORDER, _AUGMENTATION = 0, 1  # Keep the two uses of a seed apart.
+_ORDER, _AUGMENTATION, _CROP = 0, 1, 2  # Keep the uses of a seed apart.
 
 
 class BatchLoader:
@@ -24,7 +26,8 @@ class BatchLoader:
     only. So whoever knows the epoch and the batch can go on exactly, with no other state kept.
 
     A set in memory is moved to the device once, as uint8, and augmented and normalized there. One
-    of files is read by worker processes and augmented on the device likewise.
+    of files is read by worker processes and augmented on the device likewise, but that a random
+    resized crop is cut in the worker, out of the file's own resolution.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class BatchLoader:
                 f"{tuple(image_set.images.shape[1:])}. Try load_split(..., preprocessing=...)."
             )
         if augmentation is not None:
-            augmentation.check_image_size(*shape[1:])
+            augmentation.check_images(*shape)
         self.image_set = image_set
         self.preprocessing = preprocessing
         self.batch_size = batch_size
@@ -130,13 +133,23 @@ class BatchLoader:
 
     def _serve(self, epoch: int, start_batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         batches = list(self.order(epoch).split(self.batch_size))[start_batch : len(self)]
-        raw = self._from_memory(batches) if self._images is not None else self._from_files(batches)
+        augmentation = self.augmentation
+        if self._images is not None:
+            raw = self._from_memory(batches)
+        else:
+            keys = [
+                hash_integer(self.seed, epoch, _CROP, batch)
+                for batch in range(start_batch, start_batch + len(batches))
+            ]
+            raw = self._from_files(batches, keys)
+            if augmentation is not None:  # The workers have cropped already.
+                augmentation = dataclasses.replace(augmentation, crop_scale=None)
         for batch, (indices, images) in enumerate(raw, start=start_batch):
-            if self.augmentation is not None:
+            if augmentation is not None:
                 key = hash_integer(self.seed, epoch, _AUGMENTATION, batch)
                 images = augment(
                     images,
-                    self.augmentation,
+                    augmentation,
                     torch.Generator().manual_seed(key),
                     epoch,
                     indices,
@@ -151,11 +164,13 @@ class BatchLoader:
             indices = indices.to(self.device, non_blocking=True)
             yield indices, self._images.index_select(0, indices)
 
-    def _from_files(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _from_files(
+        self, batches: list[Tensor], keys: list[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         assert self.image_set.paths is not None
         reader = DataLoader(
-            _ImageFiles(self.image_set.paths, self.preprocessing),
-            sampler=[indices.tolist() for indices in batches],
+            _ImageFiles(self.image_set.paths, self.preprocessing, self.augmentation),
+            sampler=[(indices.tolist(), key) for indices, key in zip(batches, keys, strict=True)],
             batch_size=None,  # The sampler's entries are whole batches already.
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
@@ -174,19 +189,45 @@ class BatchLoader:
 class _ImageFiles(Dataset):
     """Reads batches of files; runs in the worker processes."""
 
-    def __init__(self, paths: tuple[Path, ...], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        paths: tuple[Path, ...],
+        preprocessing: Preprocessing,
+        augmentation: Augmentation | None,
+    ) -> None:
         self.paths = paths
         self.preprocessing = preprocessing
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(
-        self, indices: list[int]
+        self, batch: tuple[list[int], int]
     ) -> UInt8[Tensor, "batch channels height width"] | ImageReadError:
+        indices, key = batch
         try:
-            images = [self.preprocessing.to_uint8(read_image(self.paths[i])) for i in indices]
+            if self.augmentation is None or self.augmentation.crop_scale is None:
+                images = [self.preprocessing.to_uint8(read_image(self.paths[i])) for i in indices]
+            else:
+                images = self._cropped(indices, key, self.augmentation)
         except ImageReadError as error:
             # Returned, not raised: torch would wrap what a worker raises in a traceback as text.
             return error
         return torch.stack(images)
+
+    def _cropped(
+        self, indices: list[int], key: int, augmentation: Augmentation
+    ) -> list[UInt8[Tensor, "channels height width"]]:
+        uniform = torch.rand(len(indices), 4, generator=torch.Generator().manual_seed(key))
+        return [
+            self.preprocessing.to_uint8(
+                crop_picture(
+                    read_image(self.paths[index]),
+                    self.preprocessing.image_size,
+                    augmentation,
+                    uniform[position],
+                )
+            )
+            for position, index in enumerate(indices)
+        ]

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from odevision.data.crops import square_boxes
 from odevision.data.image import to_gray_or_rgb
 
 
@@ -62,18 +63,43 @@ class Preprocessing:
         Returns:
             Values 0 to 255, shape (num_channels, image_size, image_size), on the CPU.
         """
+        return self.to_crops(image, num=1)[0]
+
+    def to_crops(
+        self, image: PIL.Image.Image, *, num: int | None = None
+    ) -> UInt8[Tensor, "crops channels height width"]:
+        """Bring several squares of a picture to the network's size, as `to_uint8` does with one.
+
+        Args:
+            image: A picture of any size and mode.
+            num: How many squares at most, 1 to 9, see `square_boxes`; the first one is that of
+                `to_uint8`. None chooses by the picture's size, but always one where the images are
+                `bright_on_dark`: a stroke that is cut off is another sign.
+
+        Returns:
+            Values 0 to 255, shape (crops, num_channels, image_size, image_size), on the CPU.
+
+        Raises:
+            ValueError: If `num` is out of range.
+        """
+        if num is None and self.bright_on_dark:
+            num = 1
         image = to_gray_or_rgb(image).convert("L" if self.num_channels == 1 else "RGB")
         size = (self.image_size, self.image_size)
-        if image.size != size:
-            side = min(image.size)
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            # One call cuts and resizes: the whole picture at the new size is never made, which
-            # for a 1 x 10,000 strip would be large.
-            box = (left, top, left + side, top + side)
-            image = image.resize(size, PIL.Image.Resampling.BICUBIC, box=box)
-        pixels = torch.from_numpy(np.array(image))
-        pixels = pixels[None] if self.num_channels == 1 else pixels.permute(2, 0, 1).contiguous()
-        if self.bright_on_dark and _border_is_brighter(pixels):
+        boxes = square_boxes(*image.size, num=num, image_size=self.image_size)
+        # One call cuts and resizes: the whole picture at the new size is never made, which for a
+        # 1 x 10,000 strip would be large.
+        squares = [
+            image
+            if image.size == size and box == (0, 0, *size)
+            else image.resize(size, PIL.Image.Resampling.BICUBIC, box=box)
+            for box in boxes
+        ]
+        pixels = torch.stack([torch.from_numpy(np.array(square)) for square in squares])
+        pixels = pixels[:, None] if self.num_channels == 1 else pixels.permute(0, 3, 1, 2)
+        pixels = pixels.contiguous()
+        # The whole square tells ink from paper; a part of it may be all ink.
+        if self.bright_on_dark and _border_is_brighter(pixels[0]):
             pixels = 255 - pixels
         return pixels
 

@@ -3,13 +3,14 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+from odevision.models.backbone_ode import BackboneODE, BackboneODEConfig
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNet, ResNetConfig
 from odevision.solve import unknown_name
 
-ModelConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig
-Model = ODENet | ODENetStacked | ResNet
+ModelConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig | BackboneODEConfig
+Model = ODENet | ODENetStacked | ResNet | BackboneODE
 
 
 class ModelEntry(NamedTuple):
@@ -29,6 +30,11 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "resnet": ModelEntry(
         ResNetConfig, ResNet, "the baseline: residual blocks where an ODE network has ODEs"
+    ),
+    "backbone-ode": ModelEntry(
+        BackboneODEConfig,
+        BackboneODE,
+        "fine-tuning: an ODE block behind a torchvision or timm network",
     ),
 }
 

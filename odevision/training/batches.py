@@ -58,6 +58,7 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
             validation_fraction=data.validation_fraction,
             image_size=data.image_size,
             limit=data.limit,
+            in_memory_bytes=data.in_memory_bytes,
         )
         for split in ("train", "validation")
     )

@@ -8,6 +8,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from odevision.training.config import OptimizerConfig, ScheduleConfig
+from odevision.training.muon import Muon, is_filter_bank
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -17,26 +18,47 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     own. Gains a channel that are stored as (1, C, 1, 1) are decayed like weights. Frozen
     parameters (`requires_grad` false) are left out.
 
+    A network may offer `learning_rate_scale(name)`: a factor on the rate of the parameter of that
+    name, such as a small one for a pretrained part. Each factor makes groups of its own.
+
     Args:
         model: the network.
         config: rates of the two groups.
 
     Returns:
-        One or two groups for torch.optim, the weights first.
+        One or two groups for torch.optim a factor, factor 1 and the weights first; for muon the
+        filter banks before them.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {
-            "params": [p for p in trained if p.ndim > 1],
-            "lr": config.learning_rate,
-            "weight_decay": config.weight_decay,
-        },
-        {
-            "params": [p for p in trained if p.ndim <= 1],
-            "lr": config.learning_rate * config.norm_bias_learning_rate_scale,
-            "weight_decay": 0.0,
-        },
-    ]
+    scale_of = getattr(model, "learning_rate_scale", lambda name: 1.0)
+    by_scale: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            by_scale.setdefault(scale_of(name), []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for scale, trained in by_scale.items():
+        rate = scale * config.learning_rate
+        if config.name == "muon":
+            filters = [p for p in trained if is_filter_bank(p)]
+            trained = [p for p in trained if not is_filter_bank(p)]
+            groups.append(
+                {
+                    "params": filters,
+                    "lr": scale * config.filter_learning_rate,
+                    "is_filters": True,
+                }
+            )
+        groups += [
+            {
+                "params": [p for p in trained if p.ndim > 1],
+                "lr": rate,
+                "weight_decay": config.weight_decay,
+            },
+            {
+                "params": [p for p in trained if p.ndim <= 1],
+                "lr": rate * config.norm_bias_learning_rate_scale,
+                "weight_decay": 0.0,
+            },
+        ]
     return [group for group in groups if group["params"]]
 
 
@@ -56,6 +78,11 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     groups = parameter_groups(model, config)
     if not groups:
         raise ValueError("`model` must have a parameter with requires_grad, got none.")
+    if config.name == "muon":
+        groups = [{"is_filters": False, **group} for group in groups]
+        return Muon(
+            groups, momentum=config.momentum, filter_momentum=config.filter_momentum
+        )
     if config.name == "sgd":
         # Nesterov without momentum is refused by torch, and would be plain SGD.
         return SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)

@@ -1,5 +1,7 @@
 """Random changes to batches of images."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,7 +11,25 @@ from odevision.data.augmentation import Augmentation, alternating_flip, augment
 EVERYTHING = Augmentation(
     crop_padding=3, flip="alternating", cutout=5, rotation_degrees=20.0, scale=0.1
 )
+COLORS = Augmentation(
+    rand_augment=2, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, grayscale=0.5, blur=0.5
+)
+SHIFTS = Augmentation(crop_padding=3)
+LATER = [
+    Augmentation(crop_scale=(0.3, 1.0)),
+    Augmentation(rand_augment=2),
+    Augmentation(brightness=0.3),
+    Augmentation(contrast=0.3),
+    Augmentation(saturation=0.3),
+    Augmentation(hue=0.1),
+    Augmentation(grayscale=0.5),
+    Augmentation(blur=0.5, blur_sigma=(0.5, 1.0)),
+    Augmentation(jpeg=0.5),
+    Augmentation(erasing=0.5),
+    COLORS,
+]
 EACH = [
+    *LATER,
     Augmentation(crop_padding=4),
     Augmentation(flip="random"),
     Augmentation(flip="alternating"),
@@ -63,17 +83,58 @@ def test_no_change_is_asked_for_by_default() -> None:
 
 def test_global_random_state_is_not_touched() -> None:
     before = torch.get_rng_state()
-    run(pictures(), EVERYTHING)
+    for augmentation in (EVERYTHING, *LATER):
+        run(pictures(), augmentation)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_channels_last_images_are_taken_too() -> None:
     images = pictures().contiguous(memory_format=torch.channels_last)
-    assert torch.equal(run(images, EVERYTHING), run(pictures(), EVERYTHING))
+    for augmentation in EACH:
+        assert torch.equal(run(images, augmentation), run(pictures(), augmentation))
 
 
-def test_images_that_are_not_square_are_taken_too() -> None:
-    assert run(pictures()[:, :, :12], EVERYTHING).shape == (64, 3, 12, 16)
+@pytest.mark.parametrize("augmentation", EACH)
+def test_images_that_are_not_square_are_taken_too(augmentation) -> None:
+    assert run(pictures()[:, :, :12], augmentation).shape == (64, 3, 12, 16)
+
+
+@pytest.mark.parametrize("augmentation", [a for a in LATER if a.saturation + a.hue == 0])
+def test_gray_images_are_taken_where_no_color_is_needed(augmentation) -> None:
+    if not augmentation.grayscale:
+        assert run(pictures(channels=1), augmentation).shape == (64, 1, 16, 16)
+
+
+@pytest.mark.parametrize("augmentation", LATER)
+def test_changes_that_came_later_leave_the_randomness_of_the_first_alone(augmentation) -> None:
+    # Runs that were started without them must come out as before. The cutout is the last of the
+    # first changes, and its place is seen on images of one value, which no other change moves.
+    images = torch.zeros(64, 3, 16, 16, dtype=torch.uint8)
+    both = dataclasses.replace(
+        augmentation, cutout=5, rand_augment=0, brightness=0.0, erasing=0.0, jpeg=0.0
+    )
+    fill = [9.0, 9.0, 9.0]
+    changed = run(images, both, fill=fill)
+    assert torch.equal(changed, run(images, Augmentation(cutout=5), fill=fill))
+
+
+def test_shifts_are_the_first_two_columns_of_a_table_of_seven() -> None:
+    images = pictures()
+    uniform = torch.rand(64, 7, generator=torch.Generator().manual_seed(0))
+    padded = F.pad(images.float(), (3,) * 4, mode="reflect").to(torch.uint8)
+    for changed, image, (down, right) in zip(
+        run(images, SHIFTS), padded, (uniform[:, :2] * 7).long(), strict=True
+    ):
+        assert torch.equal(changed, image[:, down : down + 16, right : right + 16])
+
+
+@pytest.mark.parametrize("name", ["grayscale", "blur", "jpeg", "erasing"])
+def test_a_change_with_a_probability_hits_that_share(name) -> None:
+    images = pictures(2000, side=8)
+    options = {"blur_sigma": (0.8, 0.8)} if name == "blur" else {}
+    changed = run(images, Augmentation(**{name: 0.3}, **options))
+    share = (changed != images).flatten(1).any(dim=1).double().mean().item()
+    assert abs(share - 0.3) < 0.04
 
 
 def test_crop_is_a_window_of_the_reflected_image() -> None:
@@ -194,6 +255,22 @@ def test_switching_one_change_off_leaves_the_others() -> None:
         {"cutout": -2},
         {"rotation_degrees": 181.0},
         {"scale": 1.0},
+        {"crop_scale": (0.0, 1.0)},
+        {"crop_scale": (0.5, 1.5)},
+        {"crop_scale": (0.8, 0.5)},
+        {"crop_ratio": (-1.0, 1.0)},
+        {"rand_augment": -1},
+        {"rand_augment_magnitude": 31.0},
+        {"brightness": -0.1},
+        {"contrast": 1.5},
+        {"saturation": float("nan")},
+        {"hue": 0.6},
+        {"grayscale": 2.0},
+        {"blur": -1.0},
+        {"blur_sigma": (0.0, 1.0)},
+        {"jpeg": 1.1},
+        {"jpeg_quality": (50, 101)},
+        {"erasing": 1.1},
     ],
 )
 def test_impossible_values_are_refused(fields) -> None:
@@ -206,3 +283,9 @@ def test_impossible_values_are_refused(fields) -> None:
 def test_changes_too_large_for_the_image_are_refused(fields) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(fields))}` must"):
         run(pictures(), Augmentation(**fields))
+
+
+@pytest.mark.parametrize("fields", [{"hue": 0.1}, {"saturation": 0.1}, {"grayscale": 0.1}])
+def test_changes_of_color_are_refused_for_gray_images(fields) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(fields))}` must be 0 for grayscale"):
+        run(pictures(channels=1), Augmentation(**fields))

@@ -1,5 +1,7 @@
 """Order, resumption and equality of the two ways to batches."""
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -142,6 +144,45 @@ def test_files_read_by_workers_equal_images_in_memory(
     memory = folder_loader(image_folder, in_memory_bytes=2**30, **options)
     assert files.image_set.images is None and memory.image_set.images is not None
     assert_same(files.epoch(1, start_batch), memory.epoch(1, start_batch))
+
+
+CROP = Augmentation(crop_scale=(0.3, 0.6), flip="random")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_crops_of_files_resume_exactly_whoever_reads(image_folder, num_workers) -> None:
+    options = {"augmentation": CROP, "in_memory_bytes": 0}
+    whole = list(folder_loader(image_folder, **options).epoch(1))
+    resumed = folder_loader(image_folder, num_workers=num_workers, **options).epoch(1, 2)
+    assert_same(resumed, whole[2:])
+
+
+def test_crops_of_files_differ_from_epoch_to_epoch(image_folder) -> None:
+    batches = folder_loader(
+        image_folder,
+        in_memory_bytes=0,
+        augmentation=Augmentation(crop_scale=(0.3, 0.6)),
+        shuffle=False,
+    )
+    one, two = (next(batches.epoch(epoch))[0] for epoch in (0, 1))
+    assert not torch.equal(one, two)
+
+
+def test_crops_of_files_have_the_files_own_resolution(tmp_path) -> None:
+    # A pattern of single pixels that vanishes where a picture is made small before it is cropped.
+    rows, columns = np.indices((192, 192))
+    checks = (255 * ((rows + columns) % 2)).astype(np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for i in range(3):
+            PIL.Image.fromarray(checks).convert("RGB").save(tmp_path / "train" / name / f"{i}.png")
+    crop = Augmentation(crop_scale=(0.016, 0.016), crop_ratio=(1.0, 1.0))  # about 24 x 24 pixels
+    files, memory = (
+        folder_loader(tmp_path, in_memory_bytes=size, augmentation=crop) for size in (0, 2**30)
+    )
+    fine, coarse = (next(batches.epoch(0))[0].std() for batches in (files, memory))
+    assert fine > 5 * coarse
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

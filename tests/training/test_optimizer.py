@@ -35,6 +35,18 @@ def test_biases_and_gains_have_no_decay_and_their_own_rate() -> None:
     assert all(p.ndim <= 1 for p in others["params"])
 
 
+def test_a_network_can_scale_the_rate_of_some_parameters() -> None:
+    class Scaled(nn.Sequential):
+        def learning_rate_scale(self, name: str) -> float:
+            return 0.1 if name.startswith("0.") else 1.0
+
+    model = Scaled(nn.Linear(3, 3), nn.Linear(3, 2))
+    groups = parameter_groups(model, OptimizerConfig(learning_rate=0.5))
+    assert [group["lr"] for group in groups] == [0.5, 0.5, 0.05, 0.05]
+    assert groups[0]["params"][0] is model[1].weight
+    assert groups[3]["params"][0] is model[0].bias
+
+
 def test_network_without_trained_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match="requires_grad"):
         build_optimizer(nn.ReLU(), OptimizerConfig())

@@ -1,0 +1,97 @@
+"""A recipe for one's own images: any folder DIR/train/CLASS/IMAGE, at any image size."""
+
+import dataclasses
+
+from odevision.data.augmentation import Augmentation
+from odevision.models.odenet_stacked import ODENetStackedConfig
+from odevision.training.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+
+FOLDER_PLACEHOLDER = "DIR"
+"""Stands for the folder until one is named with --data."""
+
+_WIDTHS = {
+    1: (64,),
+    2: (64, 256),
+    3: (64, 256, 256),  # Those of the CIFAR-10 recipe.
+    4: (32, 64, 256, 256),
+    5: (32, 64, 128, 256, 512),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderPlan:
+    """What of a training depends on the image size.
+
+    Args:
+        widths: Channels of each stage; each stage halves the resolution.
+        batch_size: Images a step.
+    """
+
+    widths: tuple[int, ...]
+    batch_size: int
+
+
+def plan_for(image_size: int) -> FolderPlan:
+    """Scale network and batches with the image size.
+
+    There are as many stages, up to five, as leave a last feature map of at least 3 x 3: three
+    stages for 32 pixels, four for 64 and 96, five for 128 to 224. The first stages, where the
+    resolution is high, become narrower, so that they cost no more than the later ones.
+
+    Args:
+        image_size: Height and width of the images, in pixels, at least 8.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: If the images are smaller.
+    """
+    if image_size < 8:
+        raise ValueError(f"`image_size` must be at least 8 pixels, got {image_size}. Try 64.")
+    # The stem's 2x2 convolution takes a pixel off; each stage then rounds down.
+    num_stages = max(n for n in _WIDTHS if n == 1 or (image_size - 1) >> n >= 3)
+    # Small batches: a folder of a few hundred images must still give some steps an epoch.
+    return FolderPlan(widths=_WIDTHS[num_stages], batch_size=64 if image_size <= 32 else 32)
+
+
+def folder(image_size: int = 64) -> TrainConfig:
+    """Your own images: any folder DIR/train/CLASS/IMAGE, stages scaled with the image size.
+
+    Command: odevision train folder --data DIR --data.image-size 64
+    Time: 0.02 s an image and epoch at 64 pixels on one core (Zen 4, shared), 0.12 s at 224 pixels.
+    Result: 76.7 % of 60 test images after 10 epochs of 162 images (three classes of CIFAR-10,
+    enlarged to 64 pixels; 1 seed, no pretrained weights).
+
+    Args:
+        image_size: Height and width to resize images to, in pixels.
+    """
+    plan = plan_for(image_size)
+    return TrainConfig(
+        recipe="folder",
+        model=ODENetStackedConfig(
+            widths=plan.widths, solver="midpoint", num_steps=1, gradient="direct"
+        ),
+        data=DataConfig(
+            name=FOLDER_PLACEHOLDER,
+            batch_size=plan.batch_size,
+            image_size=image_size,
+            augmentation=Augmentation(
+                crop_scale=(0.35, 1.0),
+                flip="random",
+                brightness=0.2,
+                contrast=0.2,
+                saturation=0.2,
+                jpeg=0.1,
+                erasing=0.1,
+            ),
+        ),
+        optimizer=OptimizerConfig(name="adamw", learning_rate=2e-3, weight_decay=0.05),
+        schedule=ScheduleConfig(name="cosine", warmup_fraction=0.1),
+        epochs=50,
+        label_smoothing=0.1,
+        gradient_clip=1.0,
+        ema_decay=0.998,
+        precision="bf16",
+        channels_last=True,
+    )
