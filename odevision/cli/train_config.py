@@ -21,7 +21,8 @@ from odevision.models.odenet import ODENetConfig
 from odevision.models.odenet_stacked import ODENetStackedConfig
 from odevision.models.registry import MODELS, ModelConfig, model_name
 from odevision.recipes import RECIPES
-from odevision.training.config import TrainConfig, from_yaml, to_yaml
+from odevision.recipes.folder import folder
+from odevision.training.config import TrainConfig, fits_equal_steps, from_yaml, to_yaml
 from odevision.training.run_dir import read_run_config
 
 _EXTRA_OPTIONS = {
@@ -166,7 +167,15 @@ def _base(words: Sequence[str], *, resume: bool) -> TrainConfig:
         raise UsageError(
             f"`RECIPE` is missing: name one of {', '.join(RECIPES)}, or give --config FILE"
         )
-    return RECIPES[recipe]()
+    return _folder_recipe(words) if recipe == "folder" else RECIPES[recipe]()
+
+
+def _folder_recipe(words: Sequence[str]) -> TrainConfig:
+    """Return the recipe of folders, scaled to the image size that is asked for."""
+    typed = _peek(words, "--data.image-size")
+    if typed is None or not typed.isdecimal():  # a wrong number is refused where it is parsed
+        return folder()
+    return folder(int(typed))
 
 
 def _twin_fields(model: ModelConfig) -> dict[str, Any]:
@@ -175,7 +184,8 @@ def _twin_fields(model: ModelConfig) -> dict[str, Any]:
     if isinstance(model, ODENetConfig):
         fields["widths"] = (model.channels,)
     elif isinstance(model, ODENetStackedConfig):
-        fields["widths"] = model.widths
+        shared = ("widths", "field", "final_norm", "stem_stride")
+        fields.update((name, getattr(model, name)) for name in shared)
     return fields
 
 
@@ -196,6 +206,9 @@ def _with_model(base: TrainConfig, name: str | None, *, like: str | None) -> Tra
     model = MODELS[name].config(
         num_classes=base.model.num_classes, in_channels=base.model.in_channels, **fields
     )
+    if not fits_equal_steps(model):
+        # What only networks with equal steps can be trained with goes with the one replaced.
+        return dataclasses.replace(base, model=model, step_counts=(), step_error_weight=0.0)
     return dataclasses.replace(base, model=model)
 
 

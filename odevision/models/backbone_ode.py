@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from odevision.models.backbone import build_backbone, check_backbone_name, feature_channels
-from odevision.models.solve_settings import SolveSettings
+from odevision.models.solve_settings import GradientName, SolveSettings
 from odevision.nn.head import AverageHead
 from odevision.nn.ode_block import ODEBlock
 from odevision.nn.vector_fields import GatedConvField
@@ -39,6 +39,7 @@ class BackboneODEConfig(SolveSettings):
     channels: int = 128
     solver: str = "midpoint"
     num_steps: int | None = 1
+    gradient: GradientName = "direct"
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""

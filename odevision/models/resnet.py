@@ -23,6 +23,8 @@ class ResNetConfig:
         like: the network whose stem, transitions and head it shares.
         widths: channels of each stage; None takes those of the twin.
         field: what the residual branches of a twin of odenet-stacked normalize, as in its fields.
+        final_norm: whether the head of a twin of odenet-stacked begins with BatchNorm and GELU.
+        stem_stride: of a twin of odenet-stacked, pixels from one patch of the stem to the next.
         blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters
             within 1 %.
     """
@@ -32,22 +34,26 @@ class ResNetConfig:
     like: Literal["odenet", "odenet-stacked"] = "odenet"
     widths: tuple[int, ...] | None = None
     field: Literal["group-norm", "weight-norm"] = "group-norm"
+    final_norm: bool = False
+    stem_stride: int = 1
     blocks_per_stage: int = 1
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""
-        for name in ("in_channels", "num_classes", "blocks_per_stage"):
+        for name in ("in_channels", "num_classes", "stem_stride", "blocks_per_stage"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.like not in ("odenet", "odenet-stacked"):
             raise ValueError(f"`like` must be 'odenet' or 'odenet-stacked', got {self.like!r}.")
         if self.field not in ("group-norm", "weight-norm"):
             raise ValueError(f"`field` must be 'group-norm' or 'weight-norm', got {self.field!r}.")
-        if self.like == "odenet" and self.field != "group-norm":
-            raise ValueError(
-                f"`field` must be 'group-norm' with like='odenet', got {self.field!r}. Try "
-                "like='odenet-stacked'."
-            )
+        stacked_only = {"field": "group-norm", "final_norm": False, "stem_stride": 1}
+        for name, default in stacked_only.items():
+            if self.like == "odenet" and getattr(self, name) != default:
+                raise ValueError(
+                    f"`{name}` must be {default!r} with like='odenet', got "
+                    f"{getattr(self, name)!r}. Try like='odenet-stacked'."
+                )
         if self.like == "odenet" and self.widths is not None and len(self.widths) != 1:
             raise ValueError(
                 f"`widths` must hold one number with like='odenet', got {self.widths}. Try 64, or "
@@ -73,7 +79,7 @@ class ResNet(nn.Module):
             stages += [ConvResidual(width) for _ in range(config.blocks_per_stage)]
             self.head: nn.Module = AverageHead(width, config.num_classes)
         else:
-            self.stem = stem = WhiteningStem(config.in_channels)
+            self.stem = stem = WhiteningStem(config.in_channels, stride=config.stem_stride)
             is_grouped = config.field == "group-norm"
             residual = GatedConvResidual if is_grouped else WeightNormResidual
             width = stem.out_channels
@@ -81,7 +87,7 @@ class ResNet(nn.Module):
                 stages.append(Transition(width, channels))
                 stages += [residual(channels) for _ in range(config.blocks_per_stage)]
                 width = channels
-            self.head = MaxHead(width, config.num_classes)
+            self.head = MaxHead(width, config.num_classes, normalize=config.final_norm)
         self.stages = nn.Sequential(*stages)
 
     def initialize_from(self, images: Images) -> None:

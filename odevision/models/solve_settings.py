@@ -10,6 +10,8 @@ from odevision.nn.ode_block import ODEBlock
 from odevision.ode.solvers import SOLVERS
 from odevision.solve import unknown_name
 
+GradientName = Literal["direct", "checkpointed", "reversible", "backsolve", "auto"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SolveSettings:
@@ -29,7 +31,7 @@ class SolveSettings:
     num_steps: int | None = None
     rtol: float = 1e-3
     atol: float = 1e-3
-    gradient: Literal["direct", "checkpointed", "reversible", "backsolve", "auto"] = "checkpointed"
+    gradient: GradientName = "checkpointed"
     warm_start: bool = False
 
     def __post_init__(self) -> None:

@@ -13,9 +13,11 @@ _WIDTHS = {
     1: (64,),
     2: (64, 256),
     3: (64, 256, 256),  # Those of the CIFAR-10 recipe.
-    4: (32, 64, 256, 256),
-    5: (32, 64, 128, 256, 512),
+    4: (64, 128, 256, 512),
 }
+
+_STEM_STRIDES = ((128, 4), (64, 2), (0, 1))
+"""From which image size on the stem strides by how many pixels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,12 @@ class FolderPlan:
     """What of a training depends on the image size.
 
     Args:
+        stem_stride: Pixels from one patch of the stem to the next.
         widths: Channels of each stage; each stage halves the resolution.
         batch_size: Images a step.
     """
 
+    stem_stride: int
     widths: tuple[int, ...]
     batch_size: int
 
@@ -34,9 +38,9 @@ class FolderPlan:
 def plan_for(image_size: int) -> FolderPlan:
     """Scale network and batches with the image size.
 
-    There are as many stages, up to five, as leave a last feature map of at least 3 x 3: three
-    stages for 32 pixels, four for 64 and 96, five for 128 to 224. The first stages, where the
-    resolution is high, become narrower, so that they cost no more than the later ones.
+    Large images are read in overlapping patches by the stem, every 2 pixels from 64 on and every 4
+    from 128 on, as the stems of ResNets do. There are as many stages, up to four, as leave a last
+    feature map of at least 3 x 3: three for 32, 64 and 128 pixels, four for 224.
 
     Args:
         image_size: Height and width of the images, in pixels, at least 8.
@@ -49,10 +53,16 @@ def plan_for(image_size: int) -> FolderPlan:
     """
     if image_size < 8:
         raise ValueError(f"`image_size` must be at least 8 pixels, got {image_size}. Try 64.")
-    # The stem's 2x2 convolution takes a pixel off; each stage then rounds down.
-    num_stages = max(n for n in _WIDTHS if n == 1 or (image_size - 1) >> n >= 3)
+    stride = next(stride for least, stride in _STEM_STRIDES if image_size >= least)
+    # Patches are twice as wide as the stride; each stage then rounds down.
+    side = image_size // stride - 1
+    num_stages = max(n for n in _WIDTHS if n == 1 or side >> n >= 3)
     # Small batches: a folder of a few hundred images must still give some steps an epoch.
-    return FolderPlan(widths=_WIDTHS[num_stages], batch_size=64 if image_size <= 32 else 32)
+    return FolderPlan(
+        stem_stride=stride,
+        widths=_WIDTHS[num_stages],
+        batch_size=64 if image_size <= 32 else 32,
+    )
 
 
 def folder(image_size: int = 64) -> TrainConfig:
@@ -70,7 +80,13 @@ def folder(image_size: int = 64) -> TrainConfig:
     return TrainConfig(
         recipe="folder",
         model=ODENetStackedConfig(
-            widths=plan.widths, solver="midpoint", num_steps=1, gradient="direct"
+            widths=plan.widths,
+            stem_stride=plan.stem_stride,
+            field="weight-norm",
+            final_norm=True,
+            solver="midpoint",
+            num_steps=1,
+            gradient="direct",
         ),
         data=DataConfig(
             name=FOLDER_PLACEHOLDER,
@@ -89,6 +105,7 @@ def folder(image_size: int = 64) -> TrainConfig:
         optimizer=OptimizerConfig(name="adamw", learning_rate=2e-3, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_fraction=0.1),
         epochs=50,
+        step_error_weight=0.05,
         label_smoothing=0.1,
         gradient_clip=1.0,
         ema_decay=0.998,

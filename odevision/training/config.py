@@ -7,7 +7,11 @@ from typing import Any, Literal, get_args
 import yaml
 
 from odevision.data.augmentation import Augmentation
+from odevision.data.sources import IN_MEMORY_BYTES
 from odevision.models.registry import MODELS, ModelConfig, model_name
+from odevision.models.resnet import ResNetConfig
+from odevision.nn.step_error import refuse_step_error
+from odevision.ode.solvers import SOLVERS
 from odevision.training.strict import (
     check_choice,
     check_range,
@@ -15,7 +19,7 @@ from odevision.training.strict import (
     did_you_mean,
 )
 
-OptimizerName = Literal["sgd", "adamw"]
+OptimizerName = Literal["sgd", "adamw", "muon"]
 ScheduleName = Literal["cosine", "triangular", "constant"]
 Precision = Literal["fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -27,13 +31,16 @@ class OptimizerConfig:
     """The optimizer and its parameter groups.
 
     Args:
-        name: `sgd` (Nesterov; weight decay coupled, as in the ResNet recipes) or `adamw`
-            (decoupled).
+        name: `sgd` (Nesterov; weight decay coupled, as in the ResNet recipes), `adamw`
+            (decoupled) or `muon` (orthogonal updates for the filters of convolutions, without
+            decay; `sgd` for everything else).
         learning_rate: peak learning rate, for the mean loss over a batch.
         weight_decay: applied to parameters with two or more dimensions only: decaying biases and
             norm gains costs accuracy and regularizes nothing. Gains a channel that are stored as
             (1, C, 1, 1) have four dimensions, and so are decayed like weights.
         momentum: Nesterov momentum of `sgd`, the first beta of `adamw`; in [0, 1).
+        filter_learning_rate: peak of `muon`'s: relative change a step of a bank of filters.
+        filter_momentum: Nesterov momentum of `muon`'s filters, in [0, 1).
         norm_bias_learning_rate_scale: factor on the learning rate of parameters with at most one
             dimension, which are biases and norm gains.
     """
@@ -42,6 +49,8 @@ class OptimizerConfig:
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    filter_learning_rate: float = 0.17
+    filter_momentum: float = 0.6
     norm_bias_learning_rate_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -50,6 +59,8 @@ class OptimizerConfig:
         check_range("optimizer.learning_rate", self.learning_rate, above=0)
         check_range("optimizer.weight_decay", self.weight_decay, least=0)
         check_range("optimizer.momentum", self.momentum, least=0, below=1)
+        check_range("optimizer.filter_learning_rate", self.filter_learning_rate, above=0)
+        check_range("optimizer.filter_momentum", self.filter_momentum, least=0, below=1)
         check_range(
             "optimizer.norm_bias_learning_rate_scale", self.norm_bias_learning_rate_scale, above=0
         )
@@ -93,6 +104,9 @@ class DataConfig:
         num_workers: processes that decode images; used by folders too large for memory only.
         limit: use so many training and validation images at most (for a quick trial).
         image_size: resize to this many pixels; None keeps the data set's own size.
+        in_memory_bytes: folders whose images, resized, need less are decoded once and held in
+            memory. 0 reads the files in every epoch, as larger ones are: slower, but a random
+            resized crop is then cut out of each file's own resolution.
     """
 
     name: str = "mnist-mini"
@@ -102,6 +116,7 @@ class DataConfig:
     num_workers: int = 0
     limit: int | None = None
     image_size: int | None = None
+    in_memory_bytes: int = IN_MEMORY_BYTES
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -110,6 +125,7 @@ class DataConfig:
         check_range("data.num_workers", self.num_workers, least=0)
         check_range("data.limit", self.limit, least=1)
         check_range("data.image_size", self.image_size, least=1)
+        check_range("data.in_memory_bytes", self.in_memory_bytes, least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +140,17 @@ class TrainConfig:
         schedule: learning rate over the run.
         epochs: passes over the training images.
         label_smoothing: part of the target spread over all classes, in [0, 1).
+        mixup_alpha: of Beta(alpha, alpha), from which mixup draws how much of an image to keep when
+            it is added to another one; 0 turns it off, 0.2 is usual.
+        cutmix_alpha: likewise for CutMix, which pastes a piece of the other one; 0 turns it off, 1
+            is usual. With both on, a coin chooses for each image. The training accuracy then
+            counts the class with the larger share.
+        step_counts: numbers of steps a block, one of which is drawn for each batch; repeat one to
+            draw it more often. The same weights then answer at any of them. Empty trains with the
+            model's own `num_steps`, which validation always takes.
+        step_error_weight: factor of a term in the loss: the mean square difference between a step
+            and the Euler step inside it, relative to the input's and summed over the blocks. It
+            needs no evaluation of its own and straightens the paths, so that few steps suffice.
         gradient_clip: largest global gradient norm; None leaves gradients as they are.
         ema_decay: decay a step of the running average of the weights, which is then what is
             validated and stored; 0 turns it off. The first update copies the weights; after n
@@ -157,6 +184,10 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: int = 10
     label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    step_counts: tuple[int, ...] = ()
+    step_error_weight: float = 0.0
     gradient_clip: float | None = None
     ema_decay: float = 0.0
     precision: Precision = "fp32"
@@ -179,6 +210,12 @@ class TrainConfig:
         check_choice("weights_dtype", self.weights_dtype, get_args(WeightsDtype))
         check_range("epochs", self.epochs, least=1)
         check_range("label_smoothing", self.label_smoothing, least=0, below=1)
+        check_range("mixup_alpha", self.mixup_alpha, least=0)
+        check_range("cutmix_alpha", self.cutmix_alpha, least=0)
+        check_range("step_error_weight", self.step_error_weight, least=0)
+        for count in self.step_counts:
+            check_range("step_counts", count, least=1)
+        self._check_steps()
         check_range("gradient_clip", self.gradient_clip, above=0)
         check_range("ema_decay", self.ema_decay, least=0, below=1)
         check_range("seed", self.seed, least=0, below=2**32)  # numpy takes no larger one
@@ -186,6 +223,26 @@ class TrainConfig:
         check_range("checkpoint_every_minutes", self.checkpoint_every_minutes, least=0)
         check_range("evaluate_every_epochs", self.evaluate_every_epochs, least=1)
         check_range("log_every_steps", self.log_every_steps, least=1)
+
+    def _check_steps(self) -> None:
+        """Refuse what needs equal steps where the model has none."""
+        if not self.step_counts and not self.step_error_weight:
+            return
+        name = "step_counts" if self.step_counts else "step_error_weight"
+        if not fits_equal_steps(self.model):
+            raise ValueError(
+                f"`{name}` must be left out where the model does not take a fixed number of "
+                f"steps, got {getattr(self, name)}. Try --model.num-steps 1 with an ODE network."
+            )
+        if self.step_error_weight:
+            assert not isinstance(self.model, ResNetConfig)
+            solver = SOLVERS[self.model.solver]
+            refuse_step_error(solver, self.model.num_steps, self.model.gradient)
+
+
+def fits_equal_steps(model: ModelConfig) -> bool:
+    """Whether a network solves ODEs with a fixed number of steps."""
+    return not isinstance(model, ResNetConfig) and model.num_steps is not None
 
 
 def model_to_dict(config: ModelConfig) -> dict[str, Any]:

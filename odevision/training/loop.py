@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odevision.data.mixing import mix, mixing_generator
 from odevision.models.registry import Model, build_model, total_nfe
 from odevision.ode.solution import SolveError
 from odevision.training.batches import TrainingData, initial_images, load_training_data
@@ -29,6 +30,7 @@ from odevision.training.running_metrics import RunningMetrics
 from odevision.training.saving import save, weights_to_store
 from odevision.training.session import Session, Stopped
 from odevision.training.state import TrainingState
+from odevision.training.step_counts import measure_step_error, set_step_count, step_error
 from odevision.training.stop import Deadline, StopRequest
 from odevision.training.validation import validate
 
@@ -131,6 +133,7 @@ def _build_state(
     initialize_from = getattr(model, "initialize_from", None)
     if is_new and initialize_from is not None:
         initialize_from(initial_images(data, config.seed))
+    measure_step_error(model, config)
     optimizer = build_optimizer(model, config.optimizer)
     state = TrainingState(
         model=model,
@@ -178,11 +181,15 @@ def _train_epoch(session: Session) -> Stopped:
 def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
     """Forward, loss, backward, clip, step, schedule, average, metrics."""
     config, state, accelerator = session.config, session.state, session.accelerator
+    images, targets, labels = _mixed(session, images, labels)
+    set_step_count(state.model, config, state.epoch, state.batch)
     try:
         logits = session.network(images)
     except SolveError as error:  # weights that ran away show here before they reach the loss
         raise _diverged(session, f"an ODE could not be solved ({error})") from error
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+    if config.step_error_weight:
+        loss = loss + config.step_error_weight * step_error(state.model)
     session.guard.add(loss, step=state.step, epoch=state.epoch + 1)
     if accelerator.device.type == "cpu":  # elsewhere it would wait for the device at every step
         session.guard.check(session.checkpoint)
@@ -198,6 +205,22 @@ def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
     nfe = total_nfe(state.model), _total_nfe_backward(state.model)
     state.window.update(loss, logits, labels, nfe)
     state.epoch_metrics.update(loss, logits, labels, nfe)
+
+
+def _mixed(session: Session, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix the images of a batch if the config says so: images, targets, and the heavier labels."""
+    config, state = session.config, session.state
+    if config.mixup_alpha == 0 and config.cutmix_alpha == 0:
+        return images, labels, labels
+    mixed = mix(
+        images,
+        labels,
+        mixing_generator(config.seed, state.epoch, state.batch),
+        num_classes=len(session.data.class_names),
+        mixup_alpha=config.mixup_alpha,
+        cutmix_alpha=config.cutmix_alpha,
+    )
+    return mixed.images, mixed.targets, mixed.labels
 
 
 def _finish_epoch(session: Session) -> Stopped:

@@ -93,4 +93,5 @@ def _card(session: Session) -> Card:
         step=state.step,
         epoch=state.epoch,
         num_parameters=session.num_parameters,
+        validation_fraction=config.data.validation_fraction,
     )

@@ -87,8 +87,16 @@ def test_options_that_do_not_fit_are_refused(fields: dict, message: str) -> None
         create_model("odenet-stacked", **fields)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"field": "weight-norm"}, {"final_norm": True}, {"stem_stride": 2}]
+)
+def test_a_twin_of_the_paper_network_has_none_of_these_options(fields: dict) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(fields))}` must be .* with like='odenet'"):
+        create_model("resnet", **fields)
+
+
 def test_the_plain_twin_has_the_parameters_of_the_weight_norm_network() -> None:
-    fields = {"field": "weight-norm", "in_channels": 3}
+    fields = {"field": "weight-norm", "in_channels": 3, "final_norm": True, "stem_stride": 2}
     twin = sum(p.numel() for p in create_model("odenet-stacked", **fields).parameters())
     plain = create_model("resnet", like="odenet-stacked", **fields)
     assert 0.98 * twin < sum(p.numel() for p in plain.parameters()) <= twin

@@ -11,11 +11,17 @@ from odevision.training.optimizer import build_optimizer
 
 
 @pytest.mark.parametrize(
-    ("image_size", "num_stages"),
-    [(8, 1), (16, 2), (28, 3), (32, 3), (64, 4), (96, 4), (128, 5), (224, 5), (600, 5)],
-)
-def test_stages_grow_with_the_image(image_size: int, num_stages: int) -> None:
-    assert len(plan_for(image_size).widths) == num_stages
+    ("image_size", "stem_stride", "num_stages"),
+    [
+        (8, 1, 1), (16, 1, 2), (28, 1, 3), (32, 1, 3), (63, 1, 4), (64, 2, 3), (96, 2, 3),
+        (128, 4, 3), (224, 4, 4), (600, 4, 4),
+    ],
+)  # fmt: skip
+def test_stem_and_stages_grow_with_the_image(
+    image_size: int, stem_stride: int, num_stages: int
+) -> None:
+    plan = plan_for(image_size)
+    assert (plan.stem_stride, len(plan.widths)) == (stem_stride, num_stages)
 
 
 @pytest.mark.parametrize("image_size", [8, 32, 64, 128])

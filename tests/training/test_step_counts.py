@@ -69,3 +69,12 @@ def test_models_without_equal_steps_are_refused(fields: dict) -> None:
 def test_counts_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="step_counts"):
         TrainConfig(model=MODEL, step_counts=(0,))
+
+
+def test_a_penalty_that_the_solve_has_no_graph_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="`gradient` be 'direct'"):
+        TrainConfig(
+            model=dataclasses.replace(MODEL, gradient="checkpointed"), step_error_weight=0.1
+        )
+    with pytest.raises(ValueError, match="`solver` must be an explicit"):
+        TrainConfig(model=dataclasses.replace(MODEL, solver="euler"), step_error_weight=0.1)
