@@ -1,6 +1,8 @@
 """The device of a run, and the memory it takes there."""
 
+import ctypes
 import logging
+import platform
 import sys
 
 import torch
@@ -75,6 +77,27 @@ def why_not_bf16(device: str) -> str | None:
     if is_cpu and not any(getattr(torch.cpu, name, bool)() for name in names):
         return "this CPU has no instructions for bf16 (AVX-512 BF16 or AMX)"
     return None
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """Let the C library keep large blocks that are freed, for the next step to take.
+
+    glibc gives them back to the system, which clears each page anew when it hands it out again:
+    a sixth of the time of a training step on a CPU. Elsewhere, and on GPUs, nothing is changed.
+
+    Args:
+        device: of the training.
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in ((_M_MMAP_THRESHOLD, _LARGEST), (_M_TRIM_THRESHOLD, _LARGEST)):
+        if mallopt(option, value) != 1:
+            logger.info("mallopt(%d, %d) was refused; steps may be slower.", option, value)
+
+
+# From malloc.h: larger blocks are mapped apart; more free memory at the end is given back.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST = -1, -3, 2**31 - 1
 
 
 def peak_memory_bytes(device: torch.device) -> int:

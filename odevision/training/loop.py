@@ -18,7 +18,7 @@ from odevision.training.batches import TrainingData, initial_images, load_traini
 from odevision.training.checkpoint import load_training_state
 from odevision.training.compiling import compile_model
 from odevision.training.config import TrainConfig
-from odevision.training.device import build_accelerator, peak_memory_bytes
+from odevision.training.device import build_accelerator, keep_freed_memory, peak_memory_bytes
 from odevision.training.divergence import TrainingDivergedError
 from odevision.training.ema import build_ema, update_ema
 from odevision.training.metrics_log import MetricsLog
@@ -82,6 +82,7 @@ def train(
     progress = progress or SilentProgress()
     run = open_run(config, resume=resume)
     accelerator = build_accelerator(config)
+    keep_freed_memory(accelerator.device)
     data = load_training_data(config, accelerator.device)
     state, evaluated = _build_state(config, data, is_new=run.checkpoint is None)
     if run.checkpoint is not None:

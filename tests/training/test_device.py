@@ -1,4 +1,7 @@
 import logging
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,3 +51,29 @@ def test_missing_device_is_refused(small_config, monkeypatch: pytest.MonkeyPatch
 
 def test_memory_is_counted_in_bytes() -> None:
     assert peak_memory_bytes(torch.device("cpu")) > 50 * 2**20  # torch alone takes more
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_large_blocks_are_taken_again_once_they_were_freed() -> None:
+    # In a process of its own: the setting stays for good.
+    program = """
+import resource, sys, torch
+from odevision.training.device import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(16_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if len(sys.argv) > 1:
+    keep_freed_memory(torch.device("cpu"))
+faults()
+print(faults())
+"""
+
+    def count(*words: str) -> int:
+        call = [sys.executable, "-c", program, *words]
+        return int(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+
+    assert count("kept") < 0.1 * count()
