@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from odevision.cli.arguments import parse_options
 from odevision.cli.benchmark_input import Subject, read_bytes, read_subject
-from odevision.cli.evaluate import describe_solver
+from odevision.cli.evaluate_tables import describe_solver
 from odevision.cli.options import (
     BatchSize,
     Data,

@@ -4,17 +4,38 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from rich.table import Table
 from tyro.conf import arg
 
 from odevision.cli.arguments import parse_options
+from odevision.cli.errors import UsageError
+from odevision.cli.evaluate_measure import (
+    Report,
+    Subject,
+    draw,
+    measure_consistency,
+    measure_corruptions,
+    measure_mirror,
+    measure_sweep,
+    measure_unknown,
+    picture_folder,
+    refuse_without_ode,
+)
+from odevision.cli.evaluate_tables import (
+    show_consistency,
+    show_corruptions,
+    show_evaluation,
+    show_sweep,
+    show_unknown,
+)
 from odevision.cli.options import (
     BatchSize,
     Data,
     DataRoot,
     Device,
+    Evaluations,
     Json,
     Limit,
     Model,
@@ -22,16 +43,13 @@ from odevision.cli.options import (
     Solver,
     Tolerance,
 )
-from odevision.cli.output import only_results_on_stdout, results_console, write_json
-
-if TYPE_CHECKING:
-    from odevision.evaluation.consistency import Variant
-    from odevision.evaluation.evaluate import Evaluation
+from odevision.cli.output import notes_console, only_results_on_stdout, write_json
 
 _DESCRIPTION = """\
-Measure a trained model on test images.
+Measure a trained model on test images: accuracy and cost, whether it really is an ODE, what it
+answers on a smaller budget, and how it holds under corruptions.
 
-Example: odevision evaluate runs/mnist-mini --json
+Example: odevision evaluate runs/mnist-mini --consistency --json
 """
 
 
@@ -47,13 +65,62 @@ class EvaluateOptions:
     consistency: Annotated[
         bool,
         arg(
-            help="Also solve with four times the steps (or a tighter tolerance) and with another "
-            "solver, and report how many answers change.",
+            help="Also solve with two and four times the steps (or a tighter tolerance) and with "
+            "another solver, and report how many answers change.",
             help_behavior_hint="",
         ),
     ] = False
+    sweep: Annotated[
+        bool,
+        arg(
+            help="Also report accuracy and time against evaluations of the vector field, solver "
+            "and tolerance: about forty evaluations, so try --limit first.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    corruptions: Annotated[
+        bool,
+        arg(
+            help="Also report accuracy under the fifteen usual corruptions at five severities: 75 "
+            "evaluations, so try --limit first.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    mirror: Annotated[
+        bool,
+        arg(
+            help="Also report the accuracy of the mean of each image's and its mirror image's "
+            "class scores, apart from the plain accuracy.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    ood: Annotated[
+        tuple[str, ...],
+        arg(
+            metavar="NAME|DIR...",
+            help="Also report how well other data are told apart from the test images (AUROC): "
+            "data sets, image folders, or `textures`.",
+            help_behavior_hint="",
+        ),
+    ] = ()
+    plot: Annotated[
+        bool,
+        arg(
+            help="Also draw the reliability diagram, and the sweep and the corruptions asked for.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    out: Annotated[
+        str | None,
+        arg(
+            metavar="DIR",
+            help="Folder for the pictures.",
+            help_behavior_hint="(default: RUN/plots, or plots/NAME for shipped weights)",
+        ),
+    ] = None
     solver: Solver = None
     num_steps: NumSteps = None
+    nfe: Evaluations = None
     rtol: Tolerance = None
     atol: Tolerance = None
     device: Device = "auto"
@@ -67,82 +134,15 @@ class EvaluateOptions:
     ] = 0
 
 
-def describe_solver(solver: dict[str, object]) -> str:
-    """Put a solver's settings into words."""
-    if not solver:
-        return "none"
-    if solver.get("num_steps") is not None:
-        return f"{solver['solver']}, {solver['num_steps']} steps"
-    return f"{solver['solver']}, rtol {solver['rtol']:g}, atol {solver['atol']:g}"
+def _refuse_misfits(options: EvaluateOptions) -> None:
+    if options.out is not None and not options.plot:
+        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
 
 
-def _show(evaluation: "Evaluation", variants: Sequence["Variant"]) -> None:
-    console = results_console()
-    console.print(evaluation.checkpoint, markup=False, soft_wrap=True)
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    rows = {
-        "data": f"{evaluation.data}, {evaluation.split}",
-        "images": f"{evaluation.num_samples:,}",
-        "accuracy": f"{evaluation.accuracy:.2%}",
-        "loss (cross-entropy)": f"{evaluation.loss:.4f}",
-        "network": f"{evaluation.model}, {evaluation.num_parameters:,} parameters",
-        "solver": describe_solver(evaluation.solver),
-        "NFE a forward pass": f"{evaluation.nfe:.1f}",
-        "time": f"{evaluation.seconds:.1f} s",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
-
-    console.print("Accuracy by true class, the worst first:")
-    classes = Table()
-    classes.add_column("class")
-    classes.add_column("accuracy", justify="right")
-    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1])
-    for name, accuracy in ordered[:20]:
-        classes.add_row(name, f"{accuracy:.2%}")
-    if len(ordered) > 20:
-        classes.add_row("...", "")
-    console.print(classes)
-    if len(ordered) > 20:
-        console.print(f"{len(ordered) - 20} more classes: see --json")
-    if variants:
-        _show_variants(evaluation, variants)
-
-
-def _show_variants(evaluation: "Evaluation", variants: Sequence["Variant"]) -> None:
-    console = results_console()
-    console.print("The same weights under other solvers:")
-    table = Table()
-    table.add_column("solver")
-    for name in (
-        "accuracy",
-        "NFE",
-        "answers changed",
-        "largest change of a probability",
-    ):
-        table.add_column(name, justify="right")
-    own = (f"{evaluation.accuracy:.2%}", f"{evaluation.nfe:.1f}", "", "")
-    table.add_row(f"its own ({describe_solver(evaluation.solver)})", *own)
-    for variant in variants:
-        table.add_row(
-            f"{variant.name} ({describe_solver(variant.solver)})",
-            f"{variant.accuracy:.2%}",
-            f"{variant.nfe:.1f}",
-            f"{variant.changed_share:.2%}",
-            f"{variant.largest_change:.4f}",
-        )
-    console.print(table)
-
-
-def _evaluate(options: EvaluateOptions) -> tuple["Evaluation", list["Variant"]]:
-    from odevision.cli.model import load_model
+def _answer(options: EvaluateOptions) -> Subject:
+    from odevision.cli.model import load_model, short_name
     from odevision.cli.progress import batch_progress
     from odevision.evaluation.answers import answer_split
-    from odevision.evaluation.consistency import check_consistency
-    from odevision.evaluation.evaluate import summarize
     from odevision.evaluation.split import load_test_images
 
     loaded = load_model(
@@ -150,9 +150,14 @@ def _evaluate(options: EvaluateOptions) -> tuple["Evaluation", list["Variant"]]:
         device=options.device,
         solver=options.solver,
         num_steps=options.num_steps,
+        nfe=options.nfe,
         rtol=options.rtol,
         atol=options.atol,
     )
+    # Before any image is answered, which can take long.
+    for name, is_asked in (("--consistency", options.consistency), ("--sweep", options.sweep)):
+        if is_asked:
+            refuse_without_ode(loaded, name)
     image_set = load_test_images(
         loaded, data=options.data, data_root=options.data_root, limit=options.limit
     )
@@ -164,24 +169,80 @@ def _evaluate(options: EvaluateOptions) -> tuple["Evaluation", list["Variant"]]:
             num_workers=options.num_workers,
             on_batch=on_batch,
         )
-    evaluation = summarize(loaded, image_set, answers)
-    if not options.consistency:
-        return evaluation, []
-    if not loaded.card.solver:
-        raise ValueError(
-            f"`--consistency` must be used with a model that has ODE blocks, got "
-            f"{loaded.card.model_name}. Leave it out."
+    return Subject(
+        name=short_name(loaded),
+        loaded=loaded,
+        image_set=image_set,
+        answers=answers,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+    )
+
+
+def _evaluate(options: EvaluateOptions) -> Report:
+    from odevision.evaluation.calibration import calibration_report
+    from odevision.evaluation.evaluate import summarize
+
+    subject = _answer(options)
+    report = Report(
+        evaluation=summarize(subject.loaded, subject.image_set, subject.answers),
+        calibration=calibration_report(subject.answers, subject.loaded.card),
+    )
+    if options.mirror:
+        report.mirror = measure_mirror(subject)
+    if options.consistency:
+        report.consistency = measure_consistency(subject)
+    if options.sweep:
+        report.sweep = measure_sweep(subject)
+    if options.corruptions:
+        report.corruptions = measure_corruptions(subject)
+    if options.ood:
+        report.ood = measure_unknown(
+            subject, options.ood, data_root=options.data_root, limit=options.limit
         )
-    with batch_progress("other solvers") as on_batch:
-        variants = check_consistency(
-            loaded,
-            image_set,
-            answers,
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            on_batch=on_batch,
-        )
-    return evaluation, variants
+    if options.plot:
+        folder = picture_folder(subject.loaded, options.out)
+        report.figures = {
+            str(folder / name): figure for name, figure in draw(subject, report).items()
+        }
+    return report
+
+
+def _document(report: Report) -> dict[str, Any]:
+    document = dataclasses.asdict(report.evaluation)
+    document["calibration"] = dataclasses.asdict(report.calibration)
+    if report.consistency is not None:
+        document["consistency"] = [dataclasses.asdict(one) for one in report.consistency]
+    if report.sweep is not None:
+        document["sweep"] = [dataclasses.asdict(point) for point in report.sweep]
+    for name in ("corruptions", "mirror"):
+        section = getattr(report, name)
+        if section is not None:
+            document[name] = dataclasses.asdict(section)
+    if report.ood is not None:
+        document["ood"] = report.ood
+    return document
+
+
+def _show(report: Report) -> None:
+    calibration = report.calibration
+    extra = {"calibration error (ECE)": f"{calibration.ece:.2%}"}
+    if calibration.calibrated_ece is not None:
+        extra["ECE calibrated"] = f"{calibration.calibrated_ece:.2%}"
+        extra["loss calibrated"] = f"{calibration.calibrated_loss:.4f}"
+    if report.mirror is not None:
+        extra["accuracy with mirror"] = f"{report.mirror.accuracy:.2%} (twice the NFE)"
+    show_evaluation(report.evaluation, extra)
+    if report.consistency is not None:
+        show_consistency(report.evaluation, report.consistency)
+    if report.sweep is not None:
+        from odevision.evaluation.sweep import accuracy_spread
+
+        show_sweep(report.sweep, accuracy_spread(report.sweep, 2, 16))
+    if report.corruptions is not None:
+        show_corruptions(report.corruptions)
+    if report.ood is not None:
+        show_unknown(report.ood)
 
 
 def run(words: Sequence[str], *, verb: str = "evaluate") -> int:
@@ -195,13 +256,17 @@ def run(words: Sequence[str], *, verb: str = "evaluate") -> int:
         The exit code.
     """
     options = parse_options(EvaluateOptions, words, verb=verb, description=_DESCRIPTION)
+    _refuse_misfits(options)
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
-        evaluation, variants = _evaluate(options)
-    if not options.json:
-        _show(evaluation, variants)
-        return 0
-    document = dataclasses.asdict(evaluation)
-    if options.consistency:
-        document["consistency"] = [dataclasses.asdict(variant) for variant in variants]
-    write_json(document)
+        report = _evaluate(options)
+    if options.json:
+        write_json(_document(report))
+    else:
+        _show(report)
+    if report.figures:
+        from odevision.visual import save_figure
+
+        for path, figure in report.figures.items():
+            written = save_figure(figure, Path(path))
+            notes_console().print(f"wrote {written}", markup=False, soft_wrap=True)
     return 0

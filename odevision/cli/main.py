@@ -25,6 +25,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("odevision.cli.train", "train a network by a recipe"),
     "evaluate": Verb("odevision.cli.evaluate", "measure a trained model on test images"),
     "predict": Verb("odevision.cli.predict", "classify image files, folders, globs"),
+    "calibrate": Verb("odevision.cli.calibrate", "fit probabilities and `unknown` to a model"),
     "plot": Verb("odevision.cli.plot", "draw what a model does and how it was trained"),
     "benchmark": Verb("odevision.cli.benchmark", "measure gradients on a model, recommend one"),
     "models": Verb("odevision.cli.listing", "list the networks"),

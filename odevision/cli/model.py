@@ -35,6 +35,7 @@ def load_model(
     device: str,
     solver: str | None = None,
     num_steps: int | None = None,
+    nfe: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
 ) -> LoadedModel:
@@ -45,6 +46,7 @@ def load_model(
         device: auto, cpu, cuda or mps.
         solver: another solver; None keeps the model's.
         num_steps: constant steps; None keeps the model's setting.
+        nfe: evaluations a block in constant steps; None keeps the model's setting.
         rtol: relative tolerance; None keeps the model's.
         atol: absolute tolerance; None keeps the model's.
 
@@ -56,6 +58,7 @@ def load_model(
         device=resolve_device(device),
         solver=solver,
         num_steps=num_steps,
+        nfe=nfe,
         rtol=rtol,
         atol=atol,
     )

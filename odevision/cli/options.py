@@ -53,6 +53,15 @@ NumSteps = Annotated[
         help_behavior_hint="(default: the model's)",
     ),
 ]
+Evaluations = Annotated[
+    int | None,
+    arg(
+        metavar="N",
+        help="Evaluations of the vector field in each ODE block: as many constant steps as take "
+        "so many.",
+        help_behavior_hint="(default: as the model's steps take)",
+    ),
+]
 Tolerance = Annotated[
     float | None,
     arg(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from odevision.cli.arguments import parse_options
-from odevision.cli.evaluate import describe_solver
+from odevision.cli.evaluate_tables import describe_solver
 from odevision.cli.options import BatchSize, Data, DataRoot, Device, Limit, Model
 from odevision.cli.output import notes_console
 

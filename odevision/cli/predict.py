@@ -15,6 +15,7 @@ from odevision.cli.errors import UsageError
 from odevision.cli.options import (
     BatchSize,
     Device,
+    Evaluations,
     Json,
     Model,
     NumSteps,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Classify image files, the images in folders, and globs. A file that cannot be read is reported by
-name, the others are still classified, and the exit code is 2.
+name, the others are still classified, and the exit code is 2. A calibrated model says `unknown`
+where a photo looks like none of its classes, and why.
 
 Example: odevision predict cifar10 photo.jpg holidays/ "scans/*.png" --top 3
 """
@@ -71,8 +73,28 @@ class PredictOptions:
             help_behavior_hint="(default: predictions)",
         ),
     ] = None
+    crops: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="Squares of each picture to look at and average, 1 to 9.",
+            help_behavior_hint="(default: by the picture's size)",
+        ),
+    ] = None
+    mirror: Annotated[
+        bool,
+        arg(help="Look at the mirrored picture too, and average.", help_behavior_hint=""),
+    ] = False
+    no_abstain: Annotated[
+        bool,
+        arg(
+            help="Always name a class, never `unknown`.",
+            help_behavior_hint="",
+        ),
+    ] = False
     solver: Solver = None
     num_steps: NumSteps = None
+    nfe: Evaluations = None
     rtol: Tolerance = None
     atol: Tolerance = None
     device: Device = "auto"
@@ -87,11 +109,18 @@ def _show(predictions: Sequence["Prediction"]) -> None:
     has_more = any(len(prediction.top) > 1 for prediction in predictions)
     if has_more:
         table.add_column("next", overflow="fold")
+    has_reason = any(prediction.unknown for prediction in predictions)
+    if has_reason:
+        table.add_column("why unknown", overflow="fold")
     for prediction in predictions:
-        others = ", ".join(f"{label} {value:.1%}" for label, value in prediction.top[1:])
+        listed = prediction.top if prediction.unknown else prediction.top[1:]
+        others = ", ".join(f"{label} {value:.1%}" for label, value in listed)
         # Text: brackets in names of files and classes are not markup.
-        cells = [prediction.path, prediction.label, f"{prediction.probability:.1%}"]
-        table.add_row(*map(Text, [*cells, others] if has_more else cells))
+        number = "" if prediction.unknown else f"{prediction.probability:.1%}"
+        cells = [prediction.path, prediction.label, number]
+        cells += [others] if has_more else []
+        cells += [prediction.reason or ""] if has_reason else []
+        table.add_row(*map(Text, cells))
     results_console().print(table)
 
 
@@ -123,6 +152,38 @@ def _draw(loaded: "LoadedModel", predictions: Sequence["Prediction"], folder: Pa
         notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
+def _note_calibration(loaded: "LoadedModel", model: str, *, abstain: bool) -> None:
+    """Say what the probabilities are worth, where it is less than it could be."""
+    from odevision.evaluation.calibration import calibration_of
+
+    calibration = calibration_of(loaded.card)
+    note = None
+    if calibration is None:
+        never = "; it never says `unknown`" if abstain else ""
+        note = (
+            f"note: {model} is not calibrated: its probabilities are as trained{never}. Try "
+            f"`odevision calibrate {model}`."
+        )
+    elif calibration.solver != loaded.card.solver:
+        note = "note: the model was calibrated under other solver settings than those given."
+    if note is not None:
+        notes_console().print(note, markup=False, soft_wrap=True)
+
+
+def _document(prediction: "Prediction") -> dict[str, object]:
+    return {
+        "path": prediction.path,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "top": [list(pair) for pair in prediction.top],
+        "unknown": prediction.unknown,
+        "reason": prediction.reason,
+        "best_label": prediction.best_label,
+        "score": prediction.score,
+        "num_crops": prediction.num_crops,
+    }
+
+
 def run(words: Sequence[str], *, verb: str = "predict") -> int:
     """Predict the classes of files and print them.
 
@@ -147,24 +208,24 @@ def run(words: Sequence[str], *, verb: str = "predict") -> int:
             device=options.device,
             solver=options.solver,
             num_steps=options.num_steps,
+            nfe=options.nfe,
             rtol=options.rtol,
             atol=options.atol,
         )
         predictions, errors = predict_images(
-            loaded, options.paths, top=options.top, batch_size=options.batch_size
+            loaded,
+            options.paths,
+            top=options.top,
+            batch_size=options.batch_size,
+            crops=options.crops,
+            mirror=options.mirror,
+            abstain=not options.no_abstain,
         )
+        _note_calibration(loaded, options.model, abstain=not options.no_abstain)
     if options.json:
         write_json(
             {
-                "predictions": [
-                    {
-                        "path": prediction.path,
-                        "label": prediction.label,
-                        "probability": prediction.probability,
-                        "top": [list(pair) for pair in prediction.top],
-                    }
-                    for prediction in predictions
-                ],
+                "predictions": [_document(prediction) for prediction in predictions],
                 "errors": [{"path": path, "message": message} for path, message in errors],
             }
         )

@@ -25,6 +25,7 @@ common options:
   --resume              go on with the run in --out (or the recipe's newest) where it was saved
   --config FILE         take the fields of a YAML file, such as the config.yaml of a run
   --data NAME|DIR       another data set, or a folder of images DIR/train/CLASS/IMAGE.jpg
+  --data.image-size N   size of a folder's images; `train folder` scales the network with it
   --data-root DIR       folder where data sets lie
   --model.name NAME     another network (see `odevision models`)
   --epochs N            passes over the training images
@@ -36,6 +37,8 @@ common options:
 examples:
   odevision train mnist-mini
   odevision train mnist --data-root data --epochs 3 --optimizer.learning-rate 0.002
+  odevision train folder --data photos --data.image-size 96
+  odevision train folder --data photos --model.name backbone-ode --model.freeze-backbone
   odevision train --config runs/mnist/config.yaml --out runs/again
   odevision train mnist --out runs/mnist --resume
 """
@@ -44,6 +47,11 @@ _DESCRIPTION = """\
 Train by the recipe {recipe}. Beside the fields below: --config FILE, --resume, --data NAME|DIR,
 --model.name NAME; see `odevision train --help`.
 """
+
+
+_CALIBRATION_LIMIT = 10_000
+"""Validation images that the end of a training is calibrated on: more change little, and take long
+at the size of ImageNet."""
 
 
 def _print_usage() -> None:
@@ -77,6 +85,31 @@ def _write_examples(config: "TrainConfig", run_dir: Path) -> Path | None:
         return None
 
 
+def _calibrate(config: "TrainConfig", run_dir: Path) -> None:
+    """Calibrate the trained network on its validation images; say what came of it."""
+    from odevision.cli.calibrate import CalibrateOptions, calibrate_and_write
+    from odevision.cli.model import load_model
+
+    options = CalibrateOptions(
+        model=str(run_dir),
+        data_root=config.data_root,
+        limit=min(config.data.limit or _CALIBRATION_LIMIT, _CALIBRATION_LIMIT),
+        device=config.device,
+    )
+    try:
+        loaded = load_model(options.model, device=options.device)
+        calibration = calibrate_and_write(loaded, options)[1].calibration
+    except (OSError, ValueError) as error:
+        # The run is trained and saved: it is usable as it is.
+        logger.info("The model was not calibrated: %s", error)
+        return
+    print(
+        f"Calibrated: calibration error {calibration.ece_before:.2%}, now "
+        f"{calibration.ece_after:.2%}; `unknown` below {calibration.unknown_score} "
+        f"{calibration.unknown_threshold:.3g}."
+    )
+
+
 def _next_commands(config: "TrainConfig", run_dir: Path, examples: Path | None) -> list[str]:
     run = shlex.quote(str(run_dir))
     root = f" --data-root {shlex.quote(config.data_root)}" if config.data_root else ""
@@ -101,10 +134,23 @@ def _finish(config: "TrainConfig", result: "TrainResult") -> int:
     print(f"Saved: {result.checkpoint_dir}")
     if result.stopped == "interrupted":
         return 130  # the loop has said where it was saved and how to go on
+    _calibrate(config, run_dir)
     print("Next:")
     for command in _next_commands(config, run_dir, _write_examples(config, run_dir)):
         print(f"  {command}")
     return 0
+
+
+def _check_data(config: "TrainConfig") -> None:
+    """Refuse the recipe of folders while no folder is named."""
+    from odevision.cli.errors import UsageError
+    from odevision.recipes.folder import FOLDER_PLACEHOLDER
+
+    if config.data.name == FOLDER_PLACEHOLDER:
+        raise UsageError(
+            f"`--data` is missing: the recipe {config.recipe} needs the folder of your images, "
+            "laid out as DIR/train/CLASS/IMAGE.jpg"
+        )
 
 
 def run(words: Sequence[str], *, verb: str = "train") -> int:
@@ -123,6 +169,7 @@ def run(words: Sequence[str], *, verb: str = "train") -> int:
     from odevision.cli.train_config import read_request
 
     request = read_request(words, description=_DESCRIPTION)
+    _check_data(request.config)
     from odevision.training.loop import train
     from odevision.training.progress import choose_progress
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from odevision.data.image_set import ImageSet
@@ -23,6 +23,7 @@ class Answers:
 
     Args:
         probabilities: of each class for each image; rows sum to 1.
+        logits: the class scores they are the softmax of.
         labels: true class indices.
         loss: mean cross-entropy in nats, without label smoothing.
         nfe: vector field evaluations of all ODE blocks in a forward pass, mean over the images;
@@ -31,6 +32,7 @@ class Answers:
     """
 
     probabilities: Float[Tensor, "num classes"]
+    logits: Float[Tensor, "num classes"]
     labels: Int64[Tensor, " num"]
     loss: float
     nfe: float
@@ -52,22 +54,54 @@ def device_of(loaded: LoadedModel) -> torch.device:
     return next(loaded.model.parameters()).device
 
 
-@torch.inference_mode()
-def class_probabilities(
-    loaded: LoadedModel, images: UInt8[Tensor, "batch channels height width"]
+def model_logits(
+    model: nn.Module, images: Float[Tensor, "batch channels height width"], *, mirror: bool = False
 ) -> Float[Tensor, "batch classes"]:
-    """Return the class probabilities of images, on the CPU.
+    """Return class scores of normalized images in float32, on their device.
+
+    Args:
+        model: in evaluation mode.
+        images: normalized, on the model's device.
+        mirror: average the scores with those of the mirrored images (test-time augmentation).
+    """
+    logits = model(images).float()
+    return (logits + model(images.flip(3)).float()) / 2 if mirror else logits
+
+
+@torch.inference_mode()
+def class_logits(
+    loaded: LoadedModel,
+    images: UInt8[Tensor, "batch channels height width"],
+    mirror: bool = False,
+) -> Float[Tensor, "batch classes"]:
+    """Return the class scores of images, on the CPU.
 
     Args:
         loaded: the model.
         images: at the model's size, 0 to 255, as `loaded.preprocessing.to_uint8` makes them.
+        mirror: average the scores with those of the mirrored images; twice the work.
 
     Returns:
-        Probabilities. With adaptive steps the step size serves the whole batch, so the company
-        an image is in can change its probabilities by about the solver's tolerance.
+        Logits. With adaptive steps the step size serves the whole batch, so the company an image
+        is in can change them by about the solver's tolerance.
     """
     normalized = loaded.preprocessing.normalize(images.to(device_of(loaded)))
-    return loaded.model(normalized).float().softmax(dim=1).cpu()
+    return model_logits(loaded.model, normalized, mirror=mirror).cpu()
+
+
+def class_probabilities(
+    loaded: LoadedModel, images: UInt8[Tensor, "batch channels height width"]
+) -> Float[Tensor, "batch classes"]:
+    """Return the class probabilities of images, on the CPU; not calibrated.
+
+    Args:
+        loaded: the model.
+        images: as for `class_logits`.
+
+    Returns:
+        Probabilities.
+    """
+    return class_logits(loaded, images).softmax(dim=1)
 
 
 @torch.inference_mode()
@@ -77,6 +111,7 @@ def answer_split(
     *,
     batch_size: int = 256,
     num_workers: int = 0,
+    mirror: bool = False,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Answers:
     """Let a model answer every image of a split, in order.
@@ -86,6 +121,8 @@ def answer_split(
         image_set: images that fit its preprocessing, labels in the order of its classes.
         batch_size: images at once.
         num_workers: processes that decode files of sets too large for memory.
+        mirror: average the class scores with those of the mirrored images; twice the work, which
+            `seconds` counts and `nfe`, of one pass, does not.
         on_batch: called after each batch with (images answered, images in all).
 
     Returns:
@@ -104,16 +141,18 @@ def answer_split(
     parts: list[Tensor] = []
     loss_sum, nfe_sum, num_done = 0.0, 0, 0
     for images, labels in loader.epoch(0):
-        logits = loaded.model(images).float()
+        logits = model_logits(loaded.model, images, mirror=mirror)
         # One transfer a batch: the answers are wanted on the CPU anyway.
         loss_sum += float(functional.cross_entropy(logits, labels, reduction="sum"))
         nfe_sum += total_nfe(cast(Model, loaded.model)) * len(labels)
-        parts.append(logits.softmax(dim=1).cpu())
+        parts.append(logits.cpu())
         num_done += len(labels)
         if on_batch is not None:
             on_batch(num_done, len(image_set))
+    logits = torch.cat(parts)
     return Answers(
-        probabilities=torch.cat(parts),
+        probabilities=logits.softmax(dim=1),
+        logits=logits,
         labels=image_set.labels,
         loss=loss_sum / num_done,
         nfe=nfe_sum / num_done,

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from odevision.data.image_set import ImageSet
 from odevision.evaluation.answers import Answers, answer_split, device_of
 from odevision.training.checkpoint import LoadedModel, load_checkpoint
 
-STEPS_FACTOR = 4
-"""A finer constant-step solve takes this many times the steps."""
+STEPS_FACTORS = (4, 2)
+"""Finer constant-step solves take this many times the steps."""
 
 TOLERANCE_FACTOR = 0.01
 """A finer adaptive solve multiplies its tolerances by this."""
@@ -34,6 +38,10 @@ class Variant:
         nfe: vector field evaluations in a forward pass.
         changed_share: share of the images whose predicted class differs from the model's own.
         largest_change: largest difference of any class probability.
+        accuracy_change: accuracy less the model's own, -1 to 1.
+        mean_logit_distance: L2 distance of an image's class scores from the model's own, mean over
+            the images, in units of the root mean square of the L2 norm of the model's own.
+        largest_logit_distance: the largest over the images, in the same units.
     """
 
     name: str
@@ -43,6 +51,9 @@ class Variant:
     nfe: float
     changed_share: float
     largest_change: float
+    accuracy_change: float
+    mean_logit_distance: float
+    largest_logit_distance: float
 
 
 def solver_variants(solver: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -52,30 +63,48 @@ def solver_variants(solver: dict[str, Any]) -> dict[str, dict[str, Any]]:
         solver: the model's settings; empty without ODE blocks.
 
     Returns:
-        Words -> overrides for `load_checkpoint`: the same method more finely, and an adaptive
-        method of high order at a tight tolerance.
+        Words -> overrides for `load_checkpoint`: the same method more finely (at constant steps,
+        under four times and twice as many), and an adaptive method of high order at a tight
+        tolerance.
     """
     if not solver:
         return {}
     method = solver["solver"]
     if solver.get("num_steps") is not None:
-        num_steps = STEPS_FACTOR * int(solver["num_steps"])
-        finer = {f"{STEPS_FACTOR}x the steps": {"solver": method, "num_steps": num_steps}}
-    else:
-        tolerances = {key: float(solver[key]) * TOLERANCE_FACTOR for key in ("rtol", "atol")}
-        finer = {
-            f"{1 / TOLERANCE_FACTOR:g}x tighter tolerance": {
-                "solver": method,
-                **tolerances,
-            }
-        }
-    other = "tsit5" if method == "dopri5" else "dopri5"
-    reference = {
-        "solver": other,
-        "rtol": _REFERENCE_TOLERANCE,
-        "atol": _REFERENCE_TOLERANCE,
-    }
-    return {**finer, f"{other} at {_REFERENCE_TOLERANCE:g}": reference}
+        num_steps = int(solver["num_steps"])
+        first, *others = (
+            (f"{factor}x the steps", {"solver": method, "num_steps": factor * num_steps})
+            for factor in STEPS_FACTORS
+        )
+        return dict([first, _reference("dopri5"), *others])
+    tolerances = {key: float(solver[key]) * TOLERANCE_FACTOR for key in ("rtol", "atol")}
+    finer = {"solver": method, **tolerances}
+    # Its own method at a tight tolerance is what the first variant is already.
+    reference = _reference("tsit5" if method == "dopri5" else "dopri5")
+    return dict([(f"{1 / TOLERANCE_FACTOR:g}x tighter tolerance", finer), reference])
+
+
+def _reference(method: str) -> tuple[str, dict[str, Any]]:
+    tolerances = dict.fromkeys(("rtol", "atol"), _REFERENCE_TOLERANCE)
+    return f"{method} at {_REFERENCE_TOLERANCE:g}", {"solver": method, **tolerances}
+
+
+def logit_distances(
+    logits: Float[Tensor, "num classes"], others: Float[Tensor, "num classes"]
+) -> Float[Tensor, " num"]:
+    """Measure how far class scores have moved.
+
+        |others_i - logits_i| / sqrt(mean_j |logits_j|^2), with the L2 norm over the classes
+
+    Args:
+        logits: the scores to compare with, which give the unit.
+        others: the same images' scores under other settings.
+
+    Returns:
+        One distance an image; 0 where nothing moved.
+    """
+    scale = logits.square().sum(dim=1).mean().sqrt()
+    return (others - logits).norm(dim=1) / scale.clamp(min=torch.finfo(logits.dtype).tiny)
 
 
 def check_consistency(
@@ -112,6 +141,7 @@ def check_consistency(
             on_batch=on_batch,
         )
         changed = other.probabilities.argmax(dim=1) != predicted
+        distances = logit_distances(answers.logits, other.logits)
         variants.append(
             Variant(
                 name=name,
@@ -121,6 +151,9 @@ def check_consistency(
                 nfe=other.nfe,
                 changed_share=float(changed.double().mean()),
                 largest_change=float((other.probabilities - answers.probabilities).abs().max()),
+                accuracy_change=other.accuracy - answers.accuracy,
+                mean_logit_distance=float(distances.mean()),
+                largest_logit_distance=float(distances.max()),
             )
         )
     return variants

@@ -53,6 +53,23 @@ class Evaluation:
     checkpoint: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class MirrorResult:
+    """Answers to the mean of each image's and its mirror image's class scores.
+
+    Args:
+        accuracy: share of right answers, 0 to 1.
+        loss: mean cross-entropy in nats.
+        nfe: vector field evaluations of both passes together, mean over the images.
+        changed_share: share of the images whose predicted class differs from that without mirror.
+    """
+
+    accuracy: float
+    loss: float
+    nfe: float
+    changed_share: float
+
+
 def per_class_accuracy(
     confusion: Int64[Tensor, "classes classes"], class_names: Sequence[str]
 ) -> dict[str, float]:
@@ -141,3 +158,42 @@ def evaluate(
         on_batch=on_batch,
     )
     return summarize(loaded, image_set, answers)
+
+
+def evaluate_mirrored(
+    loaded: LoadedModel,
+    image_set: ImageSet,
+    answers: Answers,
+    *,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> MirrorResult:
+    """Evaluate with test-time mirroring, to be reported apart from the plain accuracy.
+
+    Args:
+        loaded: the model.
+        image_set: the images.
+        answers: its answers without mirror.
+        batch_size: images at once.
+        num_workers: processes that decode files of sets too large for memory.
+        on_batch: called after each batch with (images answered, images in all).
+
+    Returns:
+        The result.
+    """
+    mirrored = answer_split(
+        loaded,
+        image_set,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        mirror=True,
+        on_batch=on_batch,
+    )
+    changed = mirrored.logits.argmax(dim=1) != answers.logits.argmax(dim=1)
+    return MirrorResult(
+        accuracy=mirrored.accuracy,
+        loss=mirrored.loss,
+        nfe=2 * mirrored.nfe,
+        changed_share=float(changed.double().mean()),
+    )

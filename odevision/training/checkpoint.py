@@ -33,6 +33,7 @@ from odevision.training.locate import (
     list_weights,
     newest_checkpoint,
 )
+from odevision.training.solver_override import overridden_solver
 from odevision.training.strict import dataclass_from_mapping
 
 __all__ = [
@@ -75,6 +76,8 @@ class Card:
         step: optimizer steps taken.
         epoch: epochs finished.
         num_parameters: trained and frozen ones.
+        validation_fraction: part of the training images that was held out; None if not noted.
+        calibration: what `odevision calibrate` found; empty before it.
     """
 
     model_name: str
@@ -90,6 +93,8 @@ class Card:
     step: int = 0
     epoch: int = 0
     num_parameters: int = 0
+    validation_fraction: float | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write the card as indented JSON.
@@ -249,6 +254,7 @@ def load_checkpoint(
     device: str | torch.device = "cpu",
     solver: str | None = None,
     num_steps: int | None = None,
+    nfe: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
 ) -> LoadedModel:
@@ -260,6 +266,7 @@ def load_checkpoint(
         device: where to put the model.
         solver: another solver's name.
         num_steps: another number of constant steps.
+        nfe: as many constant steps as take this many evaluations of the vector field a block.
         rtol: another relative tolerance; the step size becomes adaptive.
         atol: another absolute tolerance; the step size becomes adaptive.
 
@@ -273,7 +280,7 @@ def load_checkpoint(
     """
     path = find_checkpoint(model_ref)
     card = read_card(path)
-    overrides = {"solver": solver, "num_steps": num_steps, "rtol": rtol, "atol": atol}
+    overrides = {"solver": solver, "num_steps": num_steps, "nfe": nfe, "rtol": rtol, "atol": atol}
     given = {name: value for name, value in overrides.items() if value is not None}
     if given:
         card = _with_solver(card, given)
@@ -290,21 +297,13 @@ def load_checkpoint(
     )
 
 
-def _with_solver(card: Card, given: dict[str, Any]) -> Card:
-    unknown = [name for name in given if name not in card.solver]
-    if unknown:
-        has = ", ".join(card.solver) or "no ODE solver at all"
-        raise ValueError(
-            f"`{unknown[0]}` cannot be set: the model {card.model_name} has {has}. Leave it out."
-        )
-    if "rtol" in given or "atol" in given:
-        if "num_steps" in given:
-            raise ValueError(
-                "`num_steps` must not be given together with `rtol` or `atol`: constant steps have "
-                "no tolerance. Leave one of them out."
-            )
-        given = {**given, "num_steps": None}  # a tolerance means nothing to constant steps
-    return dataclasses.replace(card, model={**card.model, **given}, solver={**card.solver, **given})
+def _with_solver(card: Card, given: Mapping[str, Any]) -> Card:
+    is_warm = bool(card.model.get("warm_start", False))
+    fields = overridden_solver(card.model_name, card.solver, given, warm_start=is_warm)
+    solver = {name: value for name, value in fields.items() if name in card.solver}
+    return dataclasses.replace(
+        card, model={**card.model, **fields}, solver={**card.solver, **solver}
+    )
 
 
 def load_weights(model: nn.Module, file: Path, model_name: str) -> None:
@@ -332,6 +331,9 @@ def load_weights(model: nn.Module, file: Path, model_name: str) -> None:
             f"{file.parent} to use an earlier checkpoint of the run."
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    # A warm start's step length serves training only; under constant steps there is none.
+    spare = [name for name in weights if name.endswith("dt_warm") and name not in expected]
+    weights = {name: tensor for name, tensor in weights.items() if name not in spare}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if expected != found:
         raise CheckpointError(

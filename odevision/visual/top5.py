@@ -61,5 +61,8 @@ def plot_top(
             weight = "bold" if row == 0 else "normal"
             bars.text(value + 0.015, row, f"{value:.1%}", va="center", fontweight=weight)
         heading = f"{prediction.label}, {prediction.probability:.1%}"
-        figure.suptitle(f"{model}: {heading}" if model else heading, fontsize=13)
+        if prediction.unknown:
+            heading = f"{prediction.label}: {shorten(prediction.reason or '', 64)}"
+        heading = f"{shorten(model, 24)}: {heading}" if model else heading
+        figure.suptitle(heading, fontsize=10.5 if prediction.unknown else 13)
     return figure

@@ -72,8 +72,94 @@ def test_consistency_reports_finer_and_other_solvers(trained_run: Path, invoke: 
     assert variants[0]["name"] == "4x the steps"
     assert variants[0]["nfe"] == 8
     assert variants[1]["solver"]["solver"] == "dopri5"
+    assert variants[2]["name"] == "2x the steps"
+    assert all(variant["mean_logit_distance"] >= 0 for variant in variants)
     assert all(0 <= variant["changed_share"] <= 1 for variant in variants)
     assert "answers changed" in invoke(*words).out
+
+
+def test_a_budget_of_evaluations_can_be_asked_for(trained_run: Path, invoke: Callable) -> None:
+    words = ("evaluate", trained_run, "--limit", "20", "--json")
+    document = json.loads(invoke(*words, "--nfe", "8").out)
+    assert (document["nfe"], document["solver"]["num_steps"]) == (8, 4)
+    document = json.loads(invoke(*words, "--nfe", "8", "--solver", "rk4").out)
+    assert (document["nfe"], document["solver"]["num_steps"]) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--nfe", "3"), "got 3. Try 2 or 4"),
+        (("--nfe", "4", "--num-steps", "2"), "`nfe` must not be given together with `num_steps`"),
+        (("--nfe", "4", "--rtol", "0.1"), "`nfe` must not be given together with `rtol`"),
+        (("--out", "pictures"), "add --plot"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    words: tuple[str, ...], message: str, trained_run: Path, invoke: Callable
+) -> None:
+    outcome = invoke("evaluate", trained_run, "--limit", "4", "--json", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.out == ""
+
+
+def test_a_sweep_is_reported_and_drawn(
+    trained_run: Path, invoke: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from odevision.evaluation import sweep
+
+    monkeypatch.setattr(sweep, "STEP_SOLVERS", ("midpoint", "rk4"))
+    monkeypatch.setattr(sweep, "ADAPTIVE_SOLVERS", ("bosh3",))
+    words = ("evaluate", trained_run, "--limit", "20", "--sweep")
+    outcome = invoke(*words, "--json", "--plot", "--out", tmp_path / "pictures")
+    points = json.loads(outcome.out)["sweep"]
+    assert points[0]["is_own"] and points[0]["nfe_per_block"] == 2
+    assert {point["solver"] for point in points} == {"midpoint", "rk4", "bosh3"}
+    assert (tmp_path / "pictures" / "sweep.png").stat().st_size > 1_000
+    assert (tmp_path / "pictures" / "reliability.png").is_file()
+    table = invoke(*words).out
+    assert "midpoint *" in table and "more accurate than 2" in table
+
+
+def test_corruptions_are_reported_and_drawn(
+    trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    words = ("evaluate", trained_run, "--limit", "10", "--corruptions")
+    outcome = invoke(*words, "--json", "--plot", "--out", tmp_path)
+    document = json.loads(outcome.out)["corruptions"]
+    assert len(document["accuracy"]) == 15
+    assert all(len(shares) == 5 for shares in document["accuracy"].values())
+    assert 0 <= document["mean_error"] <= 1
+    assert (tmp_path / "corruptions.png").is_file()
+    assert (tmp_path / "corruption_examples.png").is_file()
+    assert "impulse noise" in invoke(*words).out
+
+
+def test_the_mirror_stays_apart_from_the_plain_accuracy(
+    trained_run: Path, invoke: Callable
+) -> None:
+    words = ("evaluate", trained_run, "--limit", "60", "--json")
+    plain = json.loads(invoke(*words).out)
+    both = json.loads(invoke(*words, "--mirror").out)
+    assert both["accuracy"] == plain["accuracy"] and both["nfe"] == plain["nfe"]
+    assert "mirror" not in plain
+    assert both["mirror"]["nfe"] == 2 * plain["nfe"]
+    # Mirrored digits are other signs: a network for digits loses by it.
+    assert both["mirror"]["loss"] > plain["loss"]
+
+
+def test_other_data_are_told_apart(trained_run: Path, invoke: Callable) -> None:
+    words = ("evaluate", trained_run, "--limit", "40", "--ood", "textures")
+    document = json.loads(invoke(*words, "--json").out)
+    assert 0 <= document["ood"]["textures"] <= 1
+    assert "AUROC" in invoke(*words).out
+
+
+def test_the_calibration_error_is_in_every_document(trained_run: Path, invoke: Callable) -> None:
+    document = json.loads(invoke("evaluate", trained_run, "--limit", "60", "--json").out)
+    assert 0 < document["calibration"]["ece"] < 1
+    assert sum(one["num_images"] for one in document["calibration"]["bins"]) == 60
 
 
 def test_a_data_set_with_other_classes_is_refused(

@@ -38,7 +38,19 @@ def test_the_document_has_what_the_contract_names(
     assert set(document) == {"predictions", "errors"}
     assert document["errors"] == []
     (prediction,) = document["predictions"]
-    assert set(prediction) == {"path", "label", "probability", "top"}
+    assert set(prediction) == {
+        "path",
+        "label",
+        "probability",
+        "top",
+        "unknown",
+        "reason",
+        "best_label",
+        "score",
+        "num_crops",
+    }
+    assert prediction["unknown"] is False and prediction["reason"] is None
+    assert "not calibrated" in outcome.err and "odevision calibrate" in outcome.err
     assert prediction["path"] == str(digits[0])
     assert len(prediction["top"]) == 5
     assert prediction["top"][0] == [prediction["label"], prediction["probability"]]

@@ -10,6 +10,7 @@ from odevision.models.odenet import ODENetConfig
 from odevision.models.registry import build_model
 from odevision.models.resnet import ResNetConfig
 from odevision.recipes import RECIPES
+from odevision.training.checkpoint import Card, find_checkpoint, read_card
 from odevision.training.config import from_yaml, to_yaml
 
 QUICK = ("--epochs", "1", "--data.limit", "64", "--data.batch-size", "32", "--device", "cpu")
@@ -23,6 +24,24 @@ def test_training_ends_with_commands_that_work(invoke: Callable, tmp_path: Path)
     for words in commands[:2]:
         assert invoke(*words[1:]).code == 0
     assert (tmp_path / "runs" / "debug" / "config.yaml").is_file()
+
+
+def test_training_ends_with_a_calibration_where_there_are_images_enough(
+    invoke: Callable, tmp_path: Path
+) -> None:
+    few = invoke("train", "debug", *QUICK, "--out", "few")
+    assert "The model was not calibrated" in few.err
+    assert "Calibrated" not in few.out
+    assert newest_card(tmp_path / "few").calibration == {}
+    words = ("train", "debug", *QUICK, "--data.limit", "128", "--out", "many")
+    many = invoke(*words)
+    assert many.code == 0, many.err
+    assert "Calibrated: calibration error" in many.out
+    assert newest_card(tmp_path / "many").calibration["num_images"] == 128
+
+
+def newest_card(run: Path) -> Card:
+    return read_card(find_checkpoint(run))
 
 
 def test_a_second_run_gets_a_folder_of_its_own(invoke: Callable, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from odevision.data.sources import dataset_info, preprocessing_for
+from odevision.evaluation.calibration import Calibration
 from odevision.models.odenet import ODENetConfig
 from odevision.models.registry import build_model
 from odevision.training.checkpoint import (
@@ -40,3 +41,26 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 def _saved(run: Path, model: torch.nn.Module, card: Card) -> Path:
     return save_checkpoint(run, weights=stored_weights(model), card=card)
+
+
+@pytest.fixture
+def calibration() -> Calibration:
+    """Round numbers."""
+    return Calibration(
+        temperature=2.0,
+        power=1.5,
+        ece_before=0.1,
+        ece_temperature=0.03,
+        ece_after=0.01,
+        loss_before=0.5,
+        loss_after=0.4,
+        unknown_score="feature",
+        unknown_threshold=0.7,
+        min_probability=0.4,
+        elsewhere_min_probability=0.6,
+        kept_share=0.95,
+        kept_accuracy=0.97,
+        num_images=2_500,
+        solver={"solver": "midpoint"},
+        auroc={"feature": {"textures": 0.9}},
+    )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from odevision.data.sources import load_split
-from odevision.evaluation.answers import answer_split, class_probabilities
+from odevision.evaluation.answers import answer_split, class_logits, class_probabilities
 from odevision.training.checkpoint import LoadedModel
 
 
@@ -31,3 +31,12 @@ def test_progress_is_reported_after_each_batch(loaded: LoadedModel) -> None:
     seen: list[tuple[int, int]] = []
     answer_split(loaded, split, batch_size=4, on_batch=lambda *counts: seen.append(counts))
     assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_mirrored_logits_are_the_mean_of_both_sides(loaded: LoadedModel) -> None:
+    split = load_split("mnist-mini", "test", limit=6)
+    assert split.images is not None
+    mean = (class_logits(loaded, split.images) + class_logits(loaded, split.images.flip(3))) / 2
+    torch.testing.assert_close(class_logits(loaded, split.images, mirror=True), mean)
+    answers = answer_split(loaded, split, mirror=True)
+    torch.testing.assert_close(answers.probabilities, mean.softmax(dim=1))

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from odevision.evaluation.calibration import reliability_bins
 from odevision.evaluation.gallery import make_gallery
 from odevision.evaluation.predict import Prediction
 from odevision.evaluation.trajectory import BlockTrajectories, FeatureTrajectories
@@ -15,6 +16,7 @@ from odevision.visual import (
     plot_confusion,
     plot_gallery,
     plot_nfe,
+    plot_reliability,
     plot_top,
     plot_training_curves,
     plot_trajectories,
@@ -82,6 +84,26 @@ def top_figure(width: int = 120, height: int = 90) -> Figure:
     return plot_top(photo, prediction, seen=np.zeros((32, 32), dtype=np.uint8), model="model")
 
 
+def unknown_figure() -> Figure:
+    """A photo that is none of the classes, of a model with a long name."""
+    top = tuple((LONG_NAMES[index], 0.9 / 2**index) for index in range(5))
+    reason = "looks like none of the 1000 classes (probability 0.612 < 0.723)"
+    prediction = Prediction(
+        path="x.jpg", label="unknown", probability=0.9, top=top, unknown=True, reason=reason
+    )
+    return plot_top(np.zeros((90, 120, 3), dtype=np.uint8), prediction, model=LONG_NAMES[0])
+
+
+def reliability_figure(panels: int = 2, num: int = 500) -> Figure:
+    """Labels drawn at random from the probabilities."""
+    generator = torch.Generator().manual_seed(0)
+    probabilities = (2 * torch.randn(num, 10, generator=generator)).softmax(dim=1)
+    labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    bins = reliability_bins(probabilities, labels)
+    names = ("as trained: ECE 15.10%", "calibrated: ECE 1.73%")
+    return plot_reliability([(name, bins) for name in names[:panels]], title="run")
+
+
 FIGURES = {
     "gallery": gallery_figure,
     "gallery without mistakes": lambda: gallery_figure(mistakes=False),
@@ -98,6 +120,9 @@ FIGURES = {
     "top": top_figure,
     "top of a tall photo": lambda: top_figure(width=40, height=400),
     "top of a wide photo": lambda: top_figure(width=400, height=40),
+    "top of an unknown photo": unknown_figure,
+    "reliability": reliability_figure,
+    "reliability of three images": lambda: reliability_figure(panels=1, num=3),
     "nfe": lambda: plot_nfe(STEPS, title="run"),
 }
 
@@ -120,9 +145,8 @@ def texts_of(figure: Figure) -> list[Text]:
     ]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_text_leaves_the_figure_or_covers_another(name: str) -> None:
-    figure = FIGURES[name]()
+def check_texts(figure: Figure) -> None:
+    """Fail where a text is cut off or covers another."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -138,6 +162,11 @@ def test_no_text_leaves_the_figure_or_covers_another(name: str) -> None:
             overlap_x = min(box.x1, other.x1) - max(box.x0, other.x0)
             overlap_y = min(box.y1, other.y1) - max(box.y0, other.y0)
             assert overlap_x < 2 or overlap_y < 2, f"{first!r} covers {second!r}"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_leaves_the_figure_or_covers_another(name: str) -> None:
+    check_texts(FIGURES[name]())
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -181,9 +210,25 @@ def test_nothing_to_draw_is_an_error() -> None:
         plot_training_curves([])
     with pytest.raises(ValueError, match="`steps` must have"):
         plot_nfe([])
+    with pytest.raises(ValueError, match="`panels` must have"):
+        plot_reliability([])
     empty = FeatureTrajectories(blocks=(), labels=torch.zeros(0).long(), class_names=())
     with pytest.raises(ValueError, match="`trajectories` must have"):
         plot_trajectories(empty)
+
+
+def test_an_unknown_photo_is_called_so_with_the_reason() -> None:
+    heading = unknown_figure().get_suptitle()
+    assert "unknown: looks like none of" in heading
+    assert "0.723)" in heading
+
+
+def test_the_reliability_diagram_shows_each_filled_bin_and_the_share_of_all() -> None:
+    upper, lower = reliability_figure(panels=1).axes
+    assert len(lower.patches) == 15
+    assert sum(bar.get_height() for bar in lower.patches) == pytest.approx(1)
+    filled = sum(bar.get_height() > 0 for bar in lower.patches)
+    assert len(upper.patches) == filled
 
 
 def test_saving_makes_the_folder(tmp_path) -> None:
