@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from benchmarks import cifar10_gpu, cifar10_studies, training_runs
-from benchmarks.baseline_network import BaselineConfig, PlainBlock, baseline_of
 from benchmarks.cifar10_studies import Settings, run_study, solver_trainings
 from benchmarks.deep_field import DeepField, DeepFieldConfig
 from benchmarks.gpu_report import judge
+from benchmarks.plain_network import PlainBlock, PlainConfig, baseline_of
 from benchmarks.study_contestants import cost, matched_width
 from benchmarks.training_runs import register_networks, train_once
 from odevision.models.budget import evaluations
@@ -290,5 +290,5 @@ def test_a_baseline_keeps_what_the_recipe_says_of_channels_and_classes() -> None
     config = baseline_of(
         dataclasses.replace(NETWORK, num_classes=100), residual=False, blocks_per_stage=1
     )
-    assert isinstance(config, BaselineConfig)
+    assert type(config) is PlainConfig
     assert (config.num_classes, config.in_channels, config.widths) == (100, 3, (16, 32, 32))
