@@ -80,9 +80,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         raise ValueError("`model` must have a parameter with requires_grad, got none.")
     if config.name == "muon":
         groups = [{"is_filters": False, **group} for group in groups]
-        return Muon(
-            groups, momentum=config.momentum, filter_momentum=config.filter_momentum
-        )
+        return Muon(groups, momentum=config.momentum, filter_momentum=config.filter_momentum)
     if config.name == "sgd":
         # Nesterov without momentum is refused by torch, and would be plain SGD.
         return SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)
