@@ -23,6 +23,8 @@ def test_a_card_states_what_was_measured(name: str) -> None:
     card = read_card(WEIGHTS / name)
     assert card.metrics["test_num_samples"] == 10_000
     assert 0.9 < card.metrics["test_accuracy"] < 1
+    assert (path := WEIGHTS / name / "README.md").is_file()
+    assert f"{card.metrics['test_accuracy']:.2%}".replace("%", " %") in path.read_text()
     assert card.metrics["test_consistency"]
     assert Preprocessing.from_dict(card.preprocessing).num_channels == card.model["in_channels"]
 
@@ -43,7 +45,7 @@ def test_the_digits_network_gives_the_same_answers_with_four_times_the_steps() -
     assert abs(fine.accuracy - coarse.accuracy) <= 0.01
 
 
-def test_the_photo_network_names_most_photos_from_elsewhere(real_data: Path) -> None:
+def test_the_photo_network_names_photos_from_elsewhere_or_says_unknown(real_data: Path) -> None:
     with open(real_data / "photos" / "labels.csv", newline="") as file:
         truth = {row["file"]: row["cifar10_class"] for row in csv.DictReader(file)}
     predictions, errors = predict_images(
@@ -51,7 +53,9 @@ def test_the_photo_network_names_most_photos_from_elsewhere(real_data: Path) -> 
     )
     assert not errors
     right = sum(one.label == truth[Path(one.path).name] for one in predictions)
-    assert right >= 6
+    unknown = sum(one.unknown for one in predictions)
+    assert right >= 5
+    assert right + unknown >= len(truth) - 1
 
 
 def test_the_photo_network_reaches_its_accuracy_on_real_photos(real_data: Path) -> None:
@@ -68,4 +72,4 @@ def test_the_photo_network_reaches_its_accuracy_on_real_photos(real_data: Path) 
     with torch.inference_mode():
         answers = loaded.model(loaded.preprocessing.normalize(pixels)).argmax(1).tolist()
     right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
-    assert right / 200 >= 0.85
+    assert right / 200 >= 0.89

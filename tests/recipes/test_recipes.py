@@ -26,7 +26,7 @@ def test_a_recipe_survives_yaml(name: str) -> None:
     assert from_yaml(to_yaml(config)) == config
 
 
-# The recipe of folders has no data of its own; tests/recipes/test_folder.py tries it.
+# The recipe of folders has no data of its own; tests/recipes/test_folder_recipe.py tries it.
 @pytest.mark.parametrize("name", [name for name in list_recipes() if name != "folder"])
 def test_a_recipe_fits_its_data_and_takes_two_steps(name: str) -> None:
     torch.manual_seed(0)
