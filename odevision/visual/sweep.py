@@ -86,7 +86,9 @@ def plot_sweep(points: Sequence[SweepPoint], *, title: str = "") -> Figure:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             light_grid(axes)
             if side:
-                axes.legend(loc="lower right", fontsize=8.5, frameon=True, edgecolor="none", framealpha=1)
+                axes.legend(
+                    loc="lower right", fontsize=8.5, frameon=True, edgecolor="none", framealpha=1
+                )
         _widen(figure.axes[0], [point.accuracy for point in points])
         figure.supylabel("accuracy", fontsize=10)
         figure.suptitle(title or "The same weights under other solvers", fontsize=12)
