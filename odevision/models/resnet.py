@@ -1,10 +1,11 @@
 """resnet: the baseline, an ODE network's twin at matched parameters, with residual blocks."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
+from odevision.models.odenet_stacked import FieldName
 from odevision.nn.head import AverageHead, MaxHead
 from odevision.nn.ode_block import ODEBlock
 from odevision.nn.residual import ConvResidual, GatedConvResidual, WeightNormResidual
@@ -33,7 +34,7 @@ class ResNetConfig:
     num_classes: int = 10
     like: Literal["odenet", "odenet-stacked"] = "odenet"
     widths: tuple[int, ...] | None = None
-    field: Literal["group-norm", "weight-norm"] = "group-norm"
+    field: FieldName = "group-norm"
     final_norm: bool = False
     stem_stride: int = 1
     blocks_per_stage: int = 1
@@ -45,7 +46,7 @@ class ResNetConfig:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.like not in ("odenet", "odenet-stacked"):
             raise ValueError(f"`like` must be 'odenet' or 'odenet-stacked', got {self.like!r}.")
-        if self.field not in ("group-norm", "weight-norm"):
+        if self.field not in get_args(FieldName):
             raise ValueError(f"`field` must be 'group-norm' or 'weight-norm', got {self.field!r}.")
         stacked_only = {"field": "group-norm", "final_norm": False, "stem_stride": 1}
         for name, default in stacked_only.items():

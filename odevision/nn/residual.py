@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from odevision.nn.weight_norm_field import filter_norms
 from odevision.types import Images
 
 
@@ -72,5 +73,5 @@ class WeightNormResidual(nn.Module):
 
     def forward(self, y: Images) -> Images:
         """The feature map, of y's shape."""
-        scale = torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-8)
-        return y + F.conv2d(F.gelu(y), self.gain * self.weight / scale, self.bias, padding=1)
+        filters = self.gain * self.weight / filter_norms(self.weight)
+        return y + F.conv2d(F.gelu(y), filters, self.bias, padding=1)

@@ -3,10 +3,19 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odevision.types import Images, Scalar
+
+
+def filter_norms(
+    filters: Float[Tensor, "out_channels in_channels height width"],
+) -> Float[Tensor, "out_channels 1 1 1"]:
+    """The norm of each output channel's filter, kept away from zero to be divided by."""
+    norms = torch.linalg.vector_norm(filters, dim=(1, 2, 3), keepdim=True)
+    return norms.clamp_min(1e-8)
 
 
 class WeightNormField(nn.Module):
@@ -41,7 +50,7 @@ class WeightNormField(nn.Module):
 
     def prepare(self, y: Images) -> tuple[Tensor, ...]:
         """The filters W0 / |W0| and, where they move with the time, W1 / |W0|."""
-        scale = torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True).clamp_min(1e-8)
+        scale = filter_norms(self.weight)
         if self.time_weight is None:
             return (self.weight / scale,)
         return self.weight / scale, self.time_weight / scale
