@@ -50,6 +50,12 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
     info = dataset_info(data.name, data_root=root, image_size=data.image_size)
     preprocessing = preprocessing_for(info)
     _check_model(config, len(info.class_names), info.num_channels)
+    smallest, full = data.progressive_size, preprocessing.image_size
+    if smallest is not None and smallest >= full:
+        raise ValueError(
+            f"`data.progressive_size` must be smaller than the images ({full} pixels), got "
+            f"{smallest}. Try {full * 3 // 4}, or leave it out to train on full images."
+        )
     training, validation = (
         load_split(
             data.name,

@@ -104,6 +104,9 @@ class DataConfig:
         num_workers: processes that decode images; used by folders too large for memory only.
         limit: use so many training and validation images at most (for a quick trial).
         image_size: resize to this many pixels; None keeps the data set's own size.
+        progressive_size: side of the training images in the first epochs, in pixels; it then grows
+            by eighths of the full one. Small images cost less. None trains on full ones.
+        progressive_fraction: part of the epochs that have smaller images, in (0, 1).
         in_memory_bytes: folders whose images, resized, need less are decoded once and held in
             memory. 0 reads the files in every epoch, as larger ones are: slower, but a random
             resized crop is then cut out of each file's own resolution.
@@ -116,6 +119,8 @@ class DataConfig:
     num_workers: int = 0
     limit: int | None = None
     image_size: int | None = None
+    progressive_size: int | None = None
+    progressive_fraction: float = 0.7
     in_memory_bytes: int = IN_MEMORY_BYTES
 
     def __post_init__(self) -> None:
@@ -125,6 +130,8 @@ class DataConfig:
         check_range("data.num_workers", self.num_workers, least=0)
         check_range("data.limit", self.limit, least=1)
         check_range("data.image_size", self.image_size, least=1)
+        check_range("data.progressive_size", self.progressive_size, least=1)
+        check_range("data.progressive_fraction", self.progressive_fraction, above=0, below=1)
         check_range("data.in_memory_bytes", self.in_memory_bytes, least=0)
 
 

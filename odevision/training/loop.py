@@ -23,6 +23,7 @@ from odevision.training.divergence import TrainingDivergedError
 from odevision.training.ema import build_ema, update_ema
 from odevision.training.metrics_log import MetricsLog
 from odevision.training.optimizer import build_optimizer, build_schedule
+from odevision.training.progressive import shrink, training_side
 from odevision.training.random_state import seed_generators
 from odevision.training.report import EpochReport, Progress, RunReport, SilentProgress, StepReport
 from odevision.training.run_dir import open_run, resume_command, write_run_config
@@ -182,6 +183,7 @@ def _train_epoch(session: Session) -> Stopped:
 def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
     """Forward, loss, backward, clip, step, schedule, average, metrics."""
     config, state, accelerator = session.config, session.state, session.accelerator
+    images = shrink(images, training_side(config, state.epoch, images.shape[-1]))
     images, targets, labels = _mixed(session, images, labels)
     set_step_count(state.model, config, state.epoch, state.batch)
     try:
