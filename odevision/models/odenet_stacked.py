@@ -16,7 +16,7 @@ from odevision.nn.weight_norm_field import WeightNormField
 from odevision.solve import unknown_name
 from odevision.types import Images, Logits
 
-FieldName = Literal["group-norm", "weight-norm"]
+FieldName = Literal["group-norm", "weight-norm", "leaky"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,12 @@ class ODENetStackedConfig(SolveSettings):
         num_classes: number of classes.
         widths: channels of each stage's state, multiples of 16; each stage halves the resolution.
         field: what the vector fields normalize: their feature maps, in groups, or their filters,
-            which is faster.
-        time_weights: whether the filters of weight-norm fields move with the time.
+            which is faster. `leaky` normalizes filters too, and draws the state to the features
+            instead of adding them to it.
+        time_weights: whether filters that are normalized move with the time.
         augment_channels: zero channels that are appended to each state before its solve and
             dropped behind it (Dupont et al. 2019, arXiv 1904.01681); a multiple of 16, and only
-            with weight-norm fields.
+            where filters are normalized.
         final_norm: whether the head begins with BatchNorm and GELU.
         stem_stride: pixels from one patch of the stem to the next; its patches are twice as wide.
             1 for images of 32 pixels; 4 brings 224 to 55 before the first stage.
@@ -74,7 +75,7 @@ class ODENetStackedConfig(SolveSettings):
             )
         if self.field not in get_args(FieldName):
             raise ValueError(unknown_name("field", self.field, get_args(FieldName)))
-        if self.time_weights and self.field != "weight-norm":
+        if self.time_weights and self.field == "group-norm":
             raise ValueError(
                 f"`time_weights` must be false with field {self.field!r}. Try field='weight-norm'."
             )
@@ -82,9 +83,10 @@ class ODENetStackedConfig(SolveSettings):
     def vector_field(self, width: int) -> nn.Module:
         """The field of a stage of this width, the appended channels included."""
         channels = width + self.augment_channels
-        if self.field == "weight-norm":
-            return WeightNormField(channels, time_weights=self.time_weights)
-        return GatedConvField(channels)
+        if self.field == "group-norm":
+            return GatedConvField(channels)
+        leaky = self.field == "leaky"
+        return WeightNormField(channels, time_weights=self.time_weights, leaky=leaky)
 
 
 class ODENetStacked(nn.Module):

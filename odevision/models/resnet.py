@@ -11,6 +11,7 @@ from odevision.nn.ode_block import ODEBlock
 from odevision.nn.residual import ConvResidual, GatedConvResidual, WeightNormResidual
 from odevision.nn.stem import DownsamplingStem, WhiteningStem
 from odevision.nn.transition import Transition
+from odevision.solve import unknown_name
 from odevision.types import Images, Logits
 
 
@@ -23,7 +24,8 @@ class ResNetConfig:
         num_classes: number of classes.
         like: the network whose stem, transitions and head it shares.
         widths: channels of each stage; None takes those of the twin.
-        field: what the residual branches of a twin of odenet-stacked normalize, as in its fields.
+        field: what the residual branches of a twin of odenet-stacked normalize, as in its fields;
+            that of `leaky` fields adds its features, as residual networks do.
         final_norm: whether the head of a twin of odenet-stacked begins with BatchNorm and GELU.
         stem_stride: of a twin of odenet-stacked, pixels from one patch of the stem to the next.
         blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters
@@ -47,7 +49,7 @@ class ResNetConfig:
         if self.like not in ("odenet", "odenet-stacked"):
             raise ValueError(f"`like` must be 'odenet' or 'odenet-stacked', got {self.like!r}.")
         if self.field not in get_args(FieldName):
-            raise ValueError(f"`field` must be 'group-norm' or 'weight-norm', got {self.field!r}.")
+            raise ValueError(unknown_name("field", self.field, get_args(FieldName)))
         stacked_only = {"field": "group-norm", "final_norm": False, "stem_stride": 1}
         for name, default in stacked_only.items():
             if self.like == "odenet" and getattr(self, name) != default:

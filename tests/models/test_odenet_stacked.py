@@ -16,6 +16,8 @@ SMALL = ODENetStackedConfig(widths=(16, 32), solver="midpoint", num_steps=1, gra
     [
         {"field": "weight-norm"},
         {"field": "weight-norm", "time_weights": True},
+        {"field": "leaky"},
+        {"field": "leaky", "time_weights": True, "augment_channels": 16},
         {"field": "weight-norm", "augment_channels": 16},
         {"field": "weight-norm", "augment_channels": 16, "gradient": "checkpointed"},
         {"final_norm": True},

@@ -1,5 +1,7 @@
 """Vector fields keep the state's shape, see the time and each sample alone."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,7 +10,12 @@ from odevision.nn import ConvField, GatedConvField, ODEBlock, WeightNormField
 
 def fields() -> list[torch.nn.Module]:
     torch.manual_seed(0)
-    return [ConvField(32), GatedConvField(32), WeightNormField(32, time_weights=True)]
+    return [
+        ConvField(32),
+        GatedConvField(32),
+        WeightNormField(32, time_weights=True),
+        WeightNormField(32, leaky=True),
+    ]
 
 
 def call(field: torch.nn.Module, t: float, y: torch.Tensor) -> torch.Tensor:
@@ -67,6 +74,33 @@ def test_the_filters_of_a_weight_norm_field_are_linear_in_the_time() -> None:
 def test_a_weight_norm_field_without_gain_does_not_move_the_state() -> None:
     field = WeightNormField(16, gain=0.0)
     assert not call(field, 0.7, torch.randn(2, 16, 4, 4)).any()
+
+
+def test_a_leaky_field_draws_the_state_to_its_features_and_one_euler_step_is_a_plain_layer() -> (
+    None
+):
+    torch.manual_seed(0)
+    field = WeightNormField(8, leaky=True).double()
+    field.bias.data.normal_()
+    y = torch.randn(2, 8, 5, 5, dtype=torch.float64)
+    filters = field.weight / field.weight.flatten(1).norm(dim=1)[:, None, None, None]
+    features = torch.nn.functional.gelu(
+        torch.nn.functional.conv2d(y, filters, field.bias, padding=1)
+    )
+    block = ODEBlock(field, solver="euler", num_steps=1)
+    torch.testing.assert_close(block(y), features, rtol=1e-10, atol=1e-12)
+    field.weight.data.mul_(0), field.bias.data.mul_(0)
+    decayed = ODEBlock(field, solver="rk4", num_steps=20)(y)
+    torch.testing.assert_close(decayed, y * math.exp(-1), rtol=1e-6, atol=1e-8)
+
+
+def test_under_autocast_a_leaky_state_keeps_what_half_precision_would_round_off() -> None:
+    field = WeightNormField(8, leaky=True)
+    field.gain.data.zero_()
+    y = torch.full((1, 8, 4, 4), 1.0 + 2**-12)
+    with torch.autocast("cpu", torch.bfloat16):
+        slope = call(field, 0.0, y)
+    assert slope.dtype == torch.float32 and torch.equal(slope, -y)
 
 
 def test_channels_that_do_not_fit_the_groups_are_refused() -> None:
