@@ -1,0 +1,153 @@
+"""One frame of a video, and the size that all frames of a source are brought to."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One frame.
+
+    Args:
+        image: Its pixels, upright, 0 to 255.
+        seconds: Its time; the first frame of a source is at 0.
+    """
+
+    image: UInt8[Tensor, "3 height width"]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSize:
+    """The size that frames are brought to; with neither argument they keep their own.
+
+    Args:
+        exact: Height and width that every frame gets, whatever its aspect.
+        cover: Height and width that frames must cover: larger ones are scaled down, their aspect
+            kept, until they just do; smaller ones stay.
+    """
+
+    exact: tuple[int, int] | None = None
+    cover: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        for name, pair in (("size", self.exact), ("cover", self.cover)):
+            if pair is not None and min(pair) < 1:
+                raise ValueError(
+                    f"`{name}` must be a height and a width of at least 1 pixel, got {pair}. "
+                    "Try (52, 68)."
+                )
+        if self.exact is not None and self.cover is not None:
+            raise ValueError(
+                f"`size` and `cover` must not both be given, got {self.exact} and {self.cover}. "
+                "Try `cover`, which keeps the aspect, then a crop."
+            )
+
+    def of(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width that an upright frame of this height and width gets."""
+        if self.exact is not None:
+            return self.exact
+        return (height, width) if self.cover is None else covering_size(height, width, self.cover)
+
+
+def covering_size(height: int, width: int, cover: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest size of the same aspect that covers another, never a larger one.
+
+    Args:
+        height: Of the frames.
+        width: Of the frames.
+        cover: Height and width to cover.
+    """
+    scale = min(1.0, max(cover[0] / height, cover[1] / width))
+    # A hair below a whole number is rounding.
+    return math.ceil(scale * height - 1e-6), math.ceil(scale * width - 1e-6)
+
+
+class ImageFitter:
+    """Brings images to one size, which the first of them decides.
+
+    Attributes:
+        has_changed: Whether an image had another size than the first.
+    """
+
+    def __init__(self, frame_size: FrameSize) -> None:
+        """Start before the first image."""
+        self._frame_size = frame_size
+        self._source: tuple[int, int] | None = None
+        self._target: tuple[int, int] = (0, 0)
+        self.has_changed = False
+
+    def fit(
+        self, image: UInt8[Tensor, "3 height width"]
+    ) -> UInt8[Tensor, "3 new_height new_width"]:
+        """Return the image in the size of this source; scaled down without aliasing."""
+        height, width = image.shape[1:]
+        if self._source is None:
+            self._source, self._target = (height, width), self._frame_size.of(height, width)
+        self.has_changed |= (height, width) != self._source
+        if (height, width) == self._target:
+            return image
+        return interpolate(image[None], self._target, mode="bilinear", antialias=True)[0]
+
+
+class PictureConverter:
+    """Turns PyAV's pictures into upright images of one size, which the first of them decides.
+
+    The scaling happens in FFmpeg, on the way from the codec's colors to RGB: that is far cheaper
+    than making the large image first.
+
+    Attributes:
+        source_size: Height and width of the first picture, upright.
+        size: Height and width of the images.
+        has_changed: Whether a picture had another size than the first.
+    """
+
+    def __init__(self, first: Any, frame_size: FrameSize) -> None:
+        """Look at the first picture; it is not converted yet."""
+        from av.video.reformatter import Interpolation, VideoReformatter
+
+        # One for all pictures: a fresh one has to work out its filters first.
+        self._reformatter = VideoReformatter()
+        self._interpolation = Interpolation.AREA
+        self.source_size = _upright_size(first)
+        self.size = frame_size.of(*self.source_size)
+        self.has_changed = False
+
+    def convert(self, picture: Any) -> UInt8[Tensor, "3 height width"]:
+        """Return a picture as an image.
+
+        Args:
+            picture: A decoded `av.VideoFrame`; its display matrix says how a camera was held.
+        """
+        self.has_changed |= _upright_size(picture) != self.source_size
+        turns = _quarter_turns(picture)
+        height, width = self.size[::-1] if turns % 2 else self.size
+        is_scaled = (picture.height, picture.width) != (height, width)
+        rgb = self._reformatter.reformat(
+            picture,
+            width=width,
+            height=height,
+            format="rgb24",
+            # Without scaling, only the color planes are enlarged: averaging would make blocks.
+            interpolation=self._interpolation if is_scaled else None,
+        )
+        image = torch.from_numpy(rgb.to_ndarray()).permute(2, 0, 1)
+        # A copy in any case: the memory is the decoder's.
+        return torch.rot90(image, turns, dims=(1, 2)).clone(memory_format=torch.contiguous_format)
+
+
+def _quarter_turns(picture: Any) -> int:
+    """Turns to the left that put a picture upright."""
+    return round(picture.rotation / 90) % 4
+
+
+def _upright_size(picture: Any) -> tuple[int, int]:
+    size = (picture.height, picture.width)
+    return size[::-1] if _quarter_turns(picture) % 2 else size

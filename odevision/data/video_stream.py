@@ -1,0 +1,275 @@
+"""Frames with their times from anywhere but a video file: what such sources share, and two of them.
+
+Arrays and image sequences are here; `webcam.py` has the camera and `video_pipe.py` standard input.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from odevision.data.image import ImageReadError, find_images, read_image
+from odevision.data.video_container import VideoReadError
+from odevision.data.video_frame import Frame, FrameSize, ImageFitter
+from odevision.types import Number
+
+logger = logging.getLogger(__name__)
+
+
+class Damage(NamedTuple):
+    """What a source gives in place of a frame that it could not read.
+
+    Attributes:
+        message: What happened.
+    """
+
+    message: str
+
+
+class StreamSource:
+    """Iterates once over frames as they come; holds one of them at a time.
+
+    Like a `VideoReader`: use it as a context manager, or call `close`; the first frame is at 0
+    seconds, all have the size of the first, and a frame that cannot be read costs a warning.
+
+    Attributes:
+        name: What the source is, for messages.
+        frame_rate: Frames a second, None where they come as they like.
+        is_live: Whether frames come at their own time, so that a slow reader falls behind.
+        is_complete: False once a frame could not be read.
+        num_frames: Frames given so far.
+    """
+
+    def __init__(
+        self,
+        frames: Iterator[Frame | Damage],
+        *,
+        name: str,
+        frame_rate: Number | None = None,
+        is_live: bool = False,
+        frame_size: FrameSize | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        """Wrap what reads the frames.
+
+        Args:
+            frames: Frames with rising times, and a `Damage` where some were lost.
+            name: What the source is.
+            frame_rate: Frames a second, if known.
+            is_live: Whether frames come at their own time.
+            frame_size: The size that frames are brought to; None for that of the first.
+            on_close: Called by `close`, once.
+        """
+        self.name = name
+        self.frame_rate = frame_rate
+        self.is_live = is_live
+        self.is_complete = True
+        self.num_frames = 0
+        self._frames = frames
+        self._fitter = ImageFitter(frame_size or FrameSize())
+        self._on_close = on_close
+        self._is_taken = self._is_closed = False
+        self._damages = 0
+
+    def __enter__(self) -> "StreamSource":
+        """Return the source."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the source."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the device or file, which ends an iteration; more than once does no harm."""
+        self._is_closed = True
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give the frames in order.
+
+        Raises:
+            ValueError: If they were read already, or the source is closed.
+            VideoReadError: If there is not one.
+        """
+        if self._is_taken or self._is_closed:
+            state = "closed" if self._is_closed else "read already"
+            raise ValueError(
+                f"{self.name}: is {state}; a stream can be read once. Try opening it again."
+            )
+        self._is_taken = True
+        return self._fitted()
+
+    def _fitted(self) -> Iterator[Frame]:
+        begin: float | None = None
+        for item in self._frames:
+            if isinstance(item, Damage):
+                self._note(item)
+                continue
+            was_changed = self._fitter.has_changed
+            image = self._fitter.fit(item.image)
+            if self._fitter.has_changed and not was_changed:
+                logger.warning(
+                    "%s: changes its resolution at second %.4g; frames are brought to that of the "
+                    "first",
+                    self.name,
+                    item.seconds,
+                )
+            self.num_frames += 1
+            begin = item.seconds if begin is None else begin
+            yield Frame(image=image, seconds=item.seconds - begin)
+            if self._is_closed:  # FFmpeg would crash if asked for more.
+                return
+        if self._damages > 1:
+            logger.warning("%s: %d times, frames were lost", self.name, self._damages)
+        if self.num_frames == 0:
+            raise VideoReadError(
+                self.name, "gave not one frame; expected at least one. Try another source."
+            )
+
+    def _note(self, damage: Damage) -> None:
+        self.is_complete = False
+        self._damages += 1
+        # A camera with a loose plug would fill the log.
+        level = logging.WARNING if self._damages == 1 else logging.DEBUG
+        logger.log(level, "%s: %s", self.name, damage.message)
+
+
+def open_arrays(
+    images: Iterable[np.ndarray] | Iterable[Tensor],
+    *,
+    seconds: Sequence[Number] | Tensor | None = None,
+    rate: Number | None = None,
+    size: tuple[int, int] | None = None,
+    cover: tuple[int, int] | None = None,
+) -> StreamSource:
+    """Take images that are in memory, or are made one by one.
+
+    Args:
+        images: Values 0 to 255 in uint8, grayscale or RGB. As is the custom, the channels of arrays
+            come last and those of tensors first: (height, width, 3) and (3, height, width).
+        seconds: Rising time of each image; the first becomes 0.
+        rate: Instead of `seconds`: images a second.
+        size: Height and width that all frames get; None keeps those of the first image.
+        cover: Instead of `size`: height and width to cover, as `open_video` does.
+
+    Raises:
+        ValueError: If the times are missing, do not rise, or are fewer or more than the images; or
+            if an image has another shape or type.
+    """
+    if (seconds is None) == (rate is None):
+        raise ValueError("`seconds` or `rate` must be given, and not both. Try rate=25.")
+    times = None if seconds is None else [float(time) for time in seconds]
+    if times is not None and any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        raise ValueError("`seconds` must rise from image to image. Try `rate` instead.")
+    if rate is not None:
+        check_rate(rate)
+    return StreamSource(
+        _array_frames(images, times, rate or 1.0),
+        name="arrays",
+        frame_rate=rate,
+        frame_size=FrameSize(exact=size, cover=cover),
+    )
+
+
+def open_image_sequence(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    rate: Number,
+    size: tuple[int, int] | None = None,
+    cover: tuple[int, int] | None = None,
+) -> StreamSource:
+    """Take image files as the frames of a video.
+
+    Args:
+        paths: A folder or a glob pattern such as "shot_*.png": its images in the order of the
+            numbers in their names, 2 before 10. Or the files themselves, in their order.
+        rate: Images a second. One that cannot be read keeps its place in time.
+        size: Height and width that all frames get; None keeps those of the first image.
+        cover: Instead of `size`: height and width to cover, as `open_video` does.
+
+    Raises:
+        ValueError: If there is no image, or the rate is not positive.
+    """
+    check_rate(rate)
+    if isinstance(paths, str | Path):
+        files, name = sorted(find_images([paths]), key=_by_numbers), str(paths)
+    else:
+        files, name = find_images(paths), "images"
+    if not files:
+        raise ValueError("`paths` must name at least one image, got none. Try a folder.")
+    return StreamSource(
+        _file_frames(files, rate),
+        name=name,
+        frame_rate=rate,
+        frame_size=FrameSize(exact=size, cover=cover),
+    )
+
+
+def check_rate(rate: Number) -> None:
+    """Refuse a rate that is not a positive number of frames a second."""
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"`rate` must be above 0 frames a second, got {rate}. Try 25.")
+
+
+def _array_frames(
+    images: Iterable[np.ndarray] | Iterable[Tensor], times: list[float] | None, rate: Number
+) -> Iterator[Frame | Damage]:
+    index = -1
+    for index, image in enumerate(images):
+        if times is not None and index == len(times):
+            raise ValueError(f"`seconds` must have one time an image, got {len(times)} and more.")
+        at = index / rate if times is None else times[index]
+        yield Frame(image=_to_image(image), seconds=at)
+    if times is not None and index + 1 < len(times):
+        raise ValueError(
+            f"`seconds` must have one time an image, got {len(times)} for {index + 1} images."
+        )
+
+
+def _to_image(pixels: np.ndarray | Tensor) -> UInt8[Tensor, "3 height width"]:
+    is_array = isinstance(pixels, np.ndarray)
+    image = torch.tensor(pixels) if is_array else pixels
+    if image.dtype == torch.uint8 and image.ndim in (2, 3):
+        if image.ndim == 2:
+            image = image[None]
+        elif is_array:
+            image = image.permute(2, 0, 1)
+        if image.shape[0] in (1, 3) and image.numel():
+            return image.expand(3, -1, -1).contiguous()
+    wanted = "arrays of shape (height, width, 3)" if is_array else "tensors of (3, height, width)"
+    raise ValueError(
+        f"`images` must be uint8 {wanted}, got {pixels.dtype} of shape {tuple(pixels.shape)}. "
+        "Try moving the channels, or 255 * image as uint8."
+    )
+
+
+def _file_frames(files: Sequence[Path], rate: Number) -> Iterator[Frame | Damage]:
+    for index, file in enumerate(files):
+        try:
+            pixels = np.array(read_image(file).convert("RGB"))
+        except ImageReadError as error:
+            yield Damage(f"an image is left out: {error}")
+            continue
+        yield Frame(image=_to_image(pixels), seconds=index / rate)
+
+
+def _by_numbers(path: Path) -> list[tuple[int, str]]:
+    """Order by text and numbers in turn."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", str(path))
+    ]
