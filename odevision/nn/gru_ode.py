@@ -1,0 +1,59 @@
+"""GRUODEField: the gated recurrent unit with continuous time, as a vector field."""
+
+import torch
+from torch import nn
+
+from odevision.nn.gate_conv import Gates
+from odevision.types import Images, Scalar
+
+
+class GRUODEField(nn.Module):
+    """dh/dt = (1 - z) (n - h), with z and n the gate and the candidate of a ConvGRU.
+
+    z = sigmoid(U_z * h + W_z * x), n = tanh(U_n * h + W_n * x). The state is drawn towards n at a
+    rate below 1, so that one that starts in [-1, 1] stays there, up to the error of the solver:
+    long gaps are as safe as short ones. The field does not depend on the time, so a gap may be
+    split anywhere.
+
+    Reference: De Brouwer et al. 2019, arXiv 1905.12374, of which this is the minimal form (no reset
+    gate).
+
+    Args:
+        channels: channels of the state.
+        in_channels: channels of an input x that drives it; 0 means none.
+        kernel_size: side of the filters, odd.
+    """
+
+    def __init__(self, channels: int, *, in_channels: int = 0, kernel_size: int = 3) -> None:
+        """Build one convolution for gate and candidate."""
+        super().__init__()
+        self.channels = channels
+        self.state_conv = nn.Conv2d(channels, 2 * channels, kernel_size, padding="same")
+        self.input_conv = (
+            nn.Conv2d(in_channels, 2 * channels, kernel_size, padding="same", bias=False)
+            if in_channels
+            else None
+        )
+        assert self.state_conv.bias is not None
+        # Gates near 0.9 at the start: a state lasts for some frames before it has learned to.
+        nn.init.constant_(self.state_conv.bias[:channels], 2.0)
+
+    def project(self, x: Images) -> Gates:
+        """The input's part of gate and candidate, for as many frames as x has."""
+        assert self.input_conv is not None
+        return self.input_conv(x)
+
+    def candidate(self, projected: Gates) -> Images:
+        """Where an empty state is drawn to by an input."""
+        assert self.state_conv.bias is not None
+        bias = self.state_conv.bias[self.channels :, None, None]
+        return torch.tanh(projected[:, self.channels :].to(bias.dtype) + bias)
+
+    def forward(self, s: Scalar, h: Images, projected: Gates | None = None) -> Images:
+        """dh/dt, of h's shape; under autocast only the convolution has half precision."""
+        mixed = self.state_conv(h)
+        if projected is not None:
+            mixed = mixed + projected
+        mixed = mixed.to(h.dtype)
+        gate, candidate = mixed.chunk(2, dim=1)
+        return torch.sigmoid(-gate) * (torch.tanh(candidate) - h)
