@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from odevision.cli.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from odevision.models.registry import Model
+    from odevision.models.registry import ImageModel
     from odevision.training.checkpoint import LoadedModel
     from odevision.types import Images
 
@@ -37,7 +37,7 @@ class Subject:
     """
 
     name: str
-    model: "Model"
+    model: "ImageModel"
     images: "Images"
     source: str
     solver: dict[str, Any]
@@ -178,9 +178,9 @@ def _trained(
     from odevision.evaluation.answers import device_of
 
     loaded = load_model(name, device=device, **solver)
-    model = cast("Model", loaded.model)
+    preprocessing = loaded.preprocessing  # refuses a network of videos
+    model = cast("ImageModel", loaded.model)
     _refuse_without_ode(name, bool(model.ode_blocks()))
-    preprocessing = loaded.preprocessing
     images, source = None, "random ones"
     if size is None:
         try:
@@ -235,12 +235,14 @@ def _fresh(
     import torch
 
     from odevision.cli.model import resolve_device
-    from odevision.models.registry import MODELS, create_model
+    from odevision.models.registry import MODELS, create_model, takes_videos
     from odevision.models.solve_settings import SolveSettings
     from odevision.training.checkpoint import SOLVER_FIELDS
 
     place = resolve_device(device)
     own = MODELS[name].config()
+    if takes_videos(own):
+        raise ValueError(f"`MODEL` must be a network of images, got {name}. Try odenet-stacked.")
     _refuse_without_ode(name, isinstance(own, SolveSettings))
     given = {key: value for key, value in solver.items() if value is not None}
     if "rtol" in given or "atol" in given:
@@ -251,7 +253,7 @@ def _fresh(
     channels = channels or own.in_channels
     with torch.random.fork_rng(devices=[]):  # weights come from the global generator
         torch.manual_seed(0)
-        model = create_model(name, in_channels=channels, **given).to(place).eval()
+        model: Any = create_model(name, in_channels=channels, **given).to(place).eval()
     images = _random_images((channels, height, width), batch_size, place)
     settings = {key: getattr(model.config, key) for key in SOLVER_FIELDS}
     return Subject(

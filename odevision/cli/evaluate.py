@@ -1,11 +1,11 @@
-"""`odevision evaluate`: accuracy, loss and cost of a trained model on test images."""
+"""`odevision evaluate`: accuracy, loss and cost of a trained model on test images or videos."""
 
 import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
@@ -31,7 +31,6 @@ from odevision.cli.evaluate_tables import (
     show_unknown,
 )
 from odevision.cli.options import (
-    BatchSize,
     Data,
     DataRoot,
     Device,
@@ -45,12 +44,21 @@ from odevision.cli.options import (
 )
 from odevision.cli.output import notes_console, only_results_on_stdout, write_json
 
+if TYPE_CHECKING:
+    from odevision.training.card import LoadedModel
+
+_BATCH_SIZE = 256
 _DESCRIPTION = """\
 Measure a trained model on test images: accuracy and cost, whether it really is an ODE, what it
-answers on a smaller budget, and how it holds under corruptions.
+answers on a smaller budget, and how it holds under corruptions. Of a network of videos: accuracy,
+also at other frame rates and after a part of each video.
 
 Example: odevision evaluate runs/mnist-mini --consistency --json
+         odevision evaluate runs/ucf5 --data-root DATA --rates --watched
 """
+
+_IMAGES_ONLY = ("consistency", "sweep", "corruptions", "mirror", "ood", "num_workers")
+_VIDEOS_ONLY = ("rates", "watched")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +111,26 @@ class EvaluateOptions:
             help_behavior_hint="",
         ),
     ] = ()
+    rates: Annotated[
+        bool,
+        arg(
+            help="Videos: also report accuracy at half and twice the frame rate, with irregular "
+            "gaps, and with half of the frames dropped.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    watched: Annotated[
+        bool,
+        arg(
+            help="Videos: also report accuracy after a part of each video.",
+            help_behavior_hint="",
+        ),
+    ] = False
     plot: Annotated[
         bool,
         arg(
-            help="Also draw the reliability diagram, and the sweep and the corruptions asked for.",
+            help="Also draw the reliability diagram, and the sweep and the corruptions asked for; "
+            "of videos, the confusion matrix and the accuracy after a part of each.",
             help_behavior_hint="",
         ),
     ] = False
@@ -124,7 +148,14 @@ class EvaluateOptions:
     rtol: Tolerance = None
     atol: Tolerance = None
     device: Device = "auto"
-    batch_size: BatchSize = 256
+    batch_size: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="Images or videos at once.",
+            help_behavior_hint="(default: 256 images, 8 videos)",
+        ),
+    ] = None
     num_workers: Annotated[
         int,
         arg(
@@ -134,26 +165,22 @@ class EvaluateOptions:
     ] = 0
 
 
-def _refuse_misfits(options: EvaluateOptions) -> None:
-    if options.out is not None and not options.plot:
-        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
+def _refuse_given(options: EvaluateOptions, names: Sequence[str], wanted: str) -> None:
+    """Refuse options of the other kind of network: ignoring them would be worse."""
+    default = EvaluateOptions(model=options.model)
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            option = name.replace("_", "-")
+            raise UsageError(f"`--{option}` needs a network of {wanted}; {options.model} is none")
 
 
-def _answer(options: EvaluateOptions) -> Subject:
-    from odevision.cli.model import load_model, short_name
+def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
+    from odevision.cli.model import short_name
     from odevision.cli.progress import batch_progress
     from odevision.evaluation.answers import answer_split
     from odevision.evaluation.split import load_test_images
 
-    loaded = load_model(
-        options.model,
-        device=options.device,
-        solver=options.solver,
-        num_steps=options.num_steps,
-        nfe=options.nfe,
-        rtol=options.rtol,
-        atol=options.atol,
-    )
+    batch_size = options.batch_size if options.batch_size is not None else _BATCH_SIZE
     # Before any image is answered, which can take long.
     for name, is_asked in (("--consistency", options.consistency), ("--sweep", options.sweep)):
         if is_asked:
@@ -165,7 +192,7 @@ def _answer(options: EvaluateOptions) -> Subject:
         answers = answer_split(
             loaded,
             image_set,
-            batch_size=options.batch_size,
+            batch_size=batch_size,
             num_workers=options.num_workers,
             on_batch=on_batch,
         )
@@ -174,16 +201,16 @@ def _answer(options: EvaluateOptions) -> Subject:
         loaded=loaded,
         image_set=image_set,
         answers=answers,
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         num_workers=options.num_workers,
     )
 
 
-def _evaluate(options: EvaluateOptions) -> Report:
+def _evaluate(loaded: "LoadedModel", options: EvaluateOptions) -> Report:
     from odevision.evaluation.calibration import calibration_report
     from odevision.evaluation.evaluate import summarize
 
-    subject = _answer(options)
+    subject = _answer(loaded, options)
     report = Report(
         evaluation=summarize(subject.loaded, subject.image_set, subject.answers),
         calibration=calibration_report(subject.answers, subject.loaded.card),
@@ -245,6 +272,15 @@ def _show(report: Report) -> None:
         show_unknown(report.ood)
 
 
+def _run_videos(loaded: "LoadedModel", options: EvaluateOptions) -> int:
+    from odevision.cli.evaluate_video import VideoEvaluationRequest, evaluate_videos
+
+    _refuse_given(options, _IMAGES_ONLY, "images")
+    names = [field.name for field in dataclasses.fields(VideoEvaluationRequest)]
+    request = VideoEvaluationRequest(**{name: getattr(options, name) for name in names})
+    return evaluate_videos(loaded, request)
+
+
 def run(words: Sequence[str], *, verb: str = "evaluate") -> int:
     """Evaluate a model and print the result.
 
@@ -256,9 +292,25 @@ def run(words: Sequence[str], *, verb: str = "evaluate") -> int:
         The exit code.
     """
     options = parse_options(EvaluateOptions, words, verb=verb, description=_DESCRIPTION)
-    _refuse_misfits(options)
+    if options.out is not None and not options.plot:
+        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
-        report = _evaluate(options)
+        from odevision.cli.model import load_model
+
+        loaded = load_model(
+            options.model,
+            device=options.device,
+            solver=options.solver,
+            num_steps=options.num_steps,
+            nfe=options.nfe,
+            rtol=options.rtol,
+            atol=options.atol,
+        )
+    if loaded.takes_videos:
+        return _run_videos(loaded, options)
+    _refuse_given(options, _VIDEOS_ONLY, "videos")
+    with only_results_on_stdout() if options.json else contextlib.nullcontext():
+        report = _evaluate(loaded, options)
     if options.json:
         write_json(_document(report))
     else:

@@ -23,12 +23,15 @@ def describe_solver(solver: Mapping[str, object]) -> str:
     return f"{solver['solver']}, rtol {solver['rtol']:g}, atol {solver['atol']:g}"
 
 
-def show_evaluation(evaluation: "Evaluation", extra: Mapping[str, str]) -> None:
+def show_evaluation(
+    evaluation: "Evaluation", extra: Mapping[str, str], *, samples: str = "images"
+) -> None:
     """Print the figures of an evaluation, and the accuracy of each class.
 
     Args:
         evaluation: the result.
         extra: more rows, name -> value.
+        samples: what was answered.
     """
     console = results_console()
     console.print(evaluation.checkpoint, markup=False, soft_wrap=True)
@@ -37,7 +40,7 @@ def show_evaluation(evaluation: "Evaluation", extra: Mapping[str, str]) -> None:
     table.add_column(justify="right")
     rows = {
         "data": f"{evaluation.data}, {evaluation.split}",
-        "images": f"{evaluation.num_samples:,}",
+        samples: f"{evaluation.num_samples:,}",
         "accuracy": f"{evaluation.accuracy:.2%}",
         "loss (cross-entropy)": f"{evaluation.loss:.4f}",
         **extra,

@@ -1,8 +1,8 @@
-"""`odevision predict`: the classes of image files."""
+"""`odevision predict`: the classes of images, or with a network of videos those of videos."""
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,8 +39,24 @@ Classify image files, the images in folders, and globs. A file that cannot be re
 name, the others are still classified, and the exit code is 2. A calibrated model says `unknown`
 where a photo looks like none of its classes, and why.
 
+A network of videos classifies video files, a camera or standard input, while it watches.
+
 Example: odevision predict cifar10 photo.jpg holidays/ "scans/*.png" --top 3
+         odevision predict ucf5 clip.avi --stop-when-sure 0.95 --plot
 """
+
+_IMAGES_ONLY = ("crops", "mirror", "no_abstain", "batch_size")
+_VIDEOS_ONLY = (
+    "webcam",
+    "camera",
+    "image_rate",
+    "raw",
+    "stop_when_sure",
+    "max_seconds",
+    "every_frame",
+    "csv",
+    "caption",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +68,18 @@ class PredictOptions:
         Positional[tuple[str, ...]],
         arg(
             metavar="PATH...",
-            help="Image files, folders (with all folders in them) and globs.",
+            help="Image or video files, folders (with all folders in them) and globs; `-` reads "
+            "JPEG images from standard input as a video.",
             help_behavior_hint="(required)",
         ),
     ] = ()
-    top: Annotated[int, arg(metavar="K", help="How many classes to list for each image.")] = 5
+    top: Annotated[int, arg(metavar="K", help="How many classes to list for each file.")] = 5
     json: Json = False
     plot: Annotated[
         bool,
         arg(
-            help="Also draw each photo beside its most probable classes.",
+            help="Also draw each photo beside its most probable classes, or the probabilities "
+            "over the time of each video.",
             help_behavior_hint="",
         ),
     ] = False
@@ -69,7 +87,7 @@ class PredictOptions:
         str | None,
         arg(
             metavar="DIR",
-            help="Folder for the pictures that --plot draws.",
+            help="Folder for what --plot, --csv and --caption write.",
             help_behavior_hint="(default: predictions)",
         ),
     ] = None
@@ -89,6 +107,61 @@ class PredictOptions:
         bool,
         arg(
             help="Always name a class, never `unknown`.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    webcam: Annotated[
+        bool, arg(help="Videos: watch a camera, until Ctrl-C.", help_behavior_hint="")
+    ] = False
+    camera: Annotated[str, arg(metavar="N|NAME", help="Which camera: its number or name.")] = "0"
+    image_rate: Annotated[
+        float | None,
+        arg(
+            metavar="X",
+            help="Videos: each PATH names images, a folder or glob, which are the frames of one "
+            "video at X a second. With `-`, the rate of what comes in.",
+            help_behavior_hint="",
+        ),
+    ] = None
+    raw: Annotated[
+        str | None,
+        arg(
+            metavar="WIDTHxHEIGHT",
+            help="Videos: `-` gives raw RGB frames of this size, not JPEG images.",
+            help_behavior_hint="",
+        ),
+    ] = None
+    stop_when_sure: Annotated[
+        float | None,
+        arg(
+            metavar="P",
+            help="Videos: stop once a class has this probability, and say how much was watched.",
+            help_behavior_hint="",
+        ),
+    ] = None
+    max_seconds: Annotated[
+        float | None,
+        arg(
+            metavar="X",
+            help="Videos: stop at this time of the video.",
+            help_behavior_hint="",
+        ),
+    ] = None
+    every_frame: Annotated[
+        bool,
+        arg(
+            help="Videos: look at every frame, not only at as many a second as in training.",
+            help_behavior_hint="",
+        ),
+    ] = False
+    csv: Annotated[
+        bool,
+        arg(help="Videos: also write the probabilities over time.", help_behavior_hint=""),
+    ] = False
+    caption: Annotated[
+        bool,
+        arg(
+            help="Videos: also write each video with the answer burned into its frames.",
             help_behavior_hint="",
         ),
     ] = False
@@ -195,13 +268,10 @@ def run(words: Sequence[str], *, verb: str = "predict") -> int:
         The exit code: 2 if a file could not be read.
     """
     options = parse_options(PredictOptions, words, verb=verb, description=_DESCRIPTION)
-    if not options.paths:
-        raise UsageError("`PATH` is missing: name the image files, folders or globs to classify")
-    if options.out is not None and not options.plot:
-        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
+    if not options.paths and not options.webcam:
+        raise UsageError("`PATH` is missing: name the files, folders or globs to classify")
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
         from odevision.cli.model import load_model
-        from odevision.evaluation.predict import predict_images
 
         loaded = load_model(
             options.model,
@@ -212,6 +282,35 @@ def run(words: Sequence[str], *, verb: str = "predict") -> int:
             rtol=options.rtol,
             atol=options.atol,
         )
+    if loaded.takes_videos:
+        return _run_videos(loaded, options)
+    return _run_images(loaded, options)
+
+
+def _refuse_given(options: PredictOptions, names: Sequence[str], wanted: str) -> None:
+    """Refuse options of the other kind of network: ignoring them would be worse."""
+    default = PredictOptions(model=options.model)
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            option = name.replace("_", "-")
+            raise UsageError(f"`--{option}` needs a network of {wanted}; {options.model} is none")
+
+
+def _run_videos(loaded: "LoadedModel", options: PredictOptions) -> int:
+    from odevision.cli.predict_video import VideoRequest, predict_videos
+
+    _refuse_given(options, _IMAGES_ONLY, "images")
+    names = [field.name for field in fields(VideoRequest)]
+    return predict_videos(loaded, VideoRequest(**{name: getattr(options, name) for name in names}))
+
+
+def _run_images(loaded: "LoadedModel", options: PredictOptions) -> int:
+    _refuse_given(options, _VIDEOS_ONLY, "videos")
+    if options.out is not None and not options.plot:
+        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
+    with only_results_on_stdout() if options.json else contextlib.nullcontext():
+        from odevision.evaluation.predict import predict_images
+
         predictions, errors = predict_images(
             loaded,
             options.paths,

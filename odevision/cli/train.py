@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from odevision.training.config import TrainConfig
+    from odevision.training.config import DataConfig, TrainConfig
     from odevision.training.loop import TrainResult
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def _print_usage() -> None:
     print(_USAGE.format(recipes="\n".join(lines)), end="")
 
 
-def _write_examples(config: "TrainConfig", run_dir: Path) -> Path | None:
+def _write_examples(config: "TrainConfig", data: "DataConfig", run_dir: Path) -> Path | None:
     """Write a few validation images into the run, so that `predict` can be tried at once."""
     from odevision.data.sources import load_split
     from odevision.evaluation.examples import write_examples
@@ -71,11 +71,11 @@ def _write_examples(config: "TrainConfig", run_dir: Path) -> Path | None:
     folder = run_dir / "examples"
     try:
         image_set = load_split(
-            config.data.name,
+            data.name,
             "validation",
             data_root=config.data_root,
-            validation_fraction=config.data.validation_fraction,
-            image_size=config.data.image_size,
+            validation_fraction=data.validation_fraction,
+            image_size=data.image_size,
             limit=5,
         )
         return folder if write_examples(image_set, folder) else None
@@ -110,6 +110,15 @@ def _calibrate(config: "TrainConfig", run_dir: Path) -> None:
     )
 
 
+def _next_video_commands(config: "TrainConfig", run_dir: Path) -> list[str]:
+    run = shlex.quote(str(run_dir))
+    root = f" --data-root {shlex.quote(config.data_root)}" if config.data_root else ""
+    return [
+        f"odevision evaluate {run}{root} --rates --watched",
+        f"odevision predict {run} video.mp4",
+    ]
+
+
 def _next_commands(config: "TrainConfig", run_dir: Path, examples: Path | None) -> list[str]:
     run = shlex.quote(str(run_dir))
     root = f" --data-root {shlex.quote(config.data_root)}" if config.data_root else ""
@@ -123,6 +132,8 @@ def _next_commands(config: "TrainConfig", run_dir: Path, examples: Path | None) 
 
 def _finish(config: "TrainConfig", result: "TrainResult") -> int:
     """Say how the run ended and what can be done next."""
+    from odevision.training.config import DataConfig
+
     run_dir = Path(result.run_dir)
     minutes, seconds = divmod(round(result.seconds), 60)
     print(f"Epochs trained: {result.epochs} in {minutes} min {seconds} s.")
@@ -134,9 +145,13 @@ def _finish(config: "TrainConfig", result: "TrainResult") -> int:
     print(f"Saved: {result.checkpoint_dir}")
     if result.stopped == "interrupted":
         return 130  # the loop has said where it was saved and how to go on
-    _calibrate(config, run_dir)
+    if isinstance(config.data, DataConfig):
+        _calibrate(config, run_dir)
+        commands = _next_commands(config, run_dir, _write_examples(config, config.data, run_dir))
+    else:
+        commands = _next_video_commands(config, run_dir)
     print("Next:")
-    for command in _next_commands(config, run_dir, _write_examples(config, run_dir)):
+    for command in commands:
         print(f"  {command}")
     return 0
 

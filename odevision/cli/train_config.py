@@ -17,13 +17,16 @@ import yaml
 from odevision.cli.arguments import OptionSpec, arrange, option_specs, peek_flag
 from odevision.cli.errors import UsageError, unknown
 from odevision.data.sources import dataset_info
+from odevision.data.video_sources import video_class_names
 from odevision.models.odenet import ODENetConfig
 from odevision.models.odenet_stacked import ODENetStackedConfig
-from odevision.models.registry import MODELS, ModelConfig, model_name
+from odevision.models.registry import MODELS, ModelConfig, model_name, takes_videos
+from odevision.models.video_registry import VideoConfig, count_parameters, match_parameters
 from odevision.recipes import RECIPES
 from odevision.recipes.folder import folder
-from odevision.training.config import TrainConfig, fits_equal_steps, from_yaml, to_yaml
+from odevision.training.config import DataConfig, TrainConfig, fits_equal_steps, from_yaml, to_yaml
 from odevision.training.run_dir import read_run_config
+from odevision.training.video_data import VideoDataConfig
 
 _EXTRA_OPTIONS = {
     "--config": OptionSpec(name="--config", kind="one"),
@@ -65,7 +68,9 @@ def _words_without_value() -> set[str]:
     """Return the words beginning with `--` that take no value, whatever the network is."""
     found = {"--", "--help", "--resume"}
     for entry in MODELS.values():
-        default = TrainConfig(model=entry.config())
+        model = entry.config()
+        data = VideoDataConfig() if takes_videos(model) else DataConfig()
+        default = TrainConfig(model=model, data=data)
         for spec in option_specs(TrainConfig, default, switches_off=True).values():
             if spec.kind == "flag":
                 found.update(name for name in (spec.name, spec.negation) if name is not None)
@@ -201,15 +206,31 @@ def _with_model(base: TrainConfig, name: str | None, *, like: str | None) -> Tra
         raise unknown("model", name, MODELS)
     if isinstance(base.model, MODELS[name].config):
         return base
+    if isinstance(base.model, VideoConfig):
+        return dataclasses.replace(base, model=_matched_video(base.model, name))
     is_twin = name == "resnet" and like in (None, model_name(base.model))
     fields = _twin_fields(base.model) if is_twin else {}
     model = MODELS[name].config(
         num_classes=base.model.num_classes, in_channels=base.model.in_channels, **fields
     )
+    if takes_videos(model):
+        raise UsageError(f"`{name}` is a network of videos; the recipe {base.recipe} has images")
     if not fits_equal_steps(model):
         # What only networks with equal steps can be trained with goes with the one replaced.
         return dataclasses.replace(base, model=model, step_counts=(), step_error_weight=0.0)
     return dataclasses.replace(base, model=model)
+
+
+_SHARED_BY_VIDEOS = ("num_classes", "in_channels", "stem_width", "frame_input")
+
+
+def _matched_video(base: VideoConfig, name: str) -> VideoConfig:
+    """Return another network of videos that sees the same and has about as many parameters."""
+    if not takes_videos(MODELS[name].config()):
+        raise UsageError(f"`{name}` is a network of images; it cannot take the recipe's videos")
+    known = {field.name for field in dataclasses.fields(MODELS[name].config)}
+    shared = {f: getattr(base, f) for f in _SHARED_BY_VIDEOS if f in known and hasattr(base, f)}
+    return match_parameters(name, count_parameters(base), **shared)
 
 
 def _with_data(base: TrainConfig, words: Sequence[str]) -> TrainConfig:
@@ -217,7 +238,14 @@ def _with_data(base: TrainConfig, words: Sequence[str]) -> TrainConfig:
     name = _peek(words, "--data") or _peek(words, "--data.name")
     if name is None or name == base.data.name:
         return base
-    info = dataset_info(name, data_root=_peek(words, "--data-root") or base.data_root)
+    root = _peek(words, "--data-root") or base.data_root
+    if isinstance(base.data, VideoDataConfig):
+        num_classes = len(video_class_names(name, data_root=root))
+        model = dataclasses.replace(base.model, num_classes=num_classes)
+        return dataclasses.replace(
+            base, model=model, data=dataclasses.replace(base.data, name=name)
+        )
+    info = dataset_info(name, data_root=root)
     model = dataclasses.replace(
         base.model, num_classes=len(info.class_names), in_channels=info.num_channels
     )

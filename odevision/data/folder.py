@@ -11,7 +11,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from odevision.data.image import ImageReadError, check_image_header, list_folder, read_image
+from odevision.data.find_files import list_files
+from odevision.data.image import (
+    IMAGE_SUFFIXES,
+    ImageReadError,
+    check_image_header,
+    read_image,
+)
 from odevision.data.locate import DataNotFoundError
 from odevision.data.preprocessing import Preprocessing
 
@@ -67,7 +73,7 @@ def list_labeled_images(
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        images = list_folder(found[name]) if name in found else []
+        images = list_files(found[name], IMAGE_SUFFIXES) if name in found else []
         if not images and split == "train":
             raise ValueError(f"{root / name}: a class must have images, got a folder with none.")
         paths += images

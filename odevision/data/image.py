@@ -1,10 +1,7 @@
-"""One image file to an upright 8-bit picture, whatever its format; and how to find such files."""
+"""One image file to an upright 8-bit picture, whatever its format."""
 
-import glob
 import logging
-import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -143,66 +140,6 @@ def to_gray_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         white = PIL.Image.new("RGBA", image.size, "white")
         return PIL.Image.alpha_composite(white, image).convert("L" if is_gray else "RGB")
     return image.convert("RGB")
-
-
-def find_images(paths: Sequence[str | Path]) -> list[Path]:
-    """List the image files meant by files, folders and glob patterns.
-
-    Args:
-        paths: Files are listed as they are, also missing or unreadable ones, so that whoever reads
-            them can report them by name. A folder stands for all images in and below it, sorted; a
-            glob pattern (`*`, `?`, `[...]`, `**` for any depth) for the images and the folders that
-            match it. Hidden files are left out of folders.
-
-    Returns:
-        Files in the order of `paths`.
-
-    Raises:
-        ValueError: If a folder or a pattern holds no image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if os.path.isdir(path):
-            images = list_folder(path)
-        elif glob.has_magic(str(path)) and not os.path.exists(path):
-            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-            folders = [] if "**" in str(path) else [match for match in matches if match.is_dir()]
-            images = [match for match in matches if _is_image_file(match)]
-            images += [image for folder in folders for image in list_folder(folder)]
-        else:
-            images = [Path(path)]
-        if not images:
-            kind = "folder" if os.path.isdir(path) else "pattern"
-            raise ValueError(
-                f"`paths` must name images, got the {kind} {str(path)!r}, which holds none. "
-                f"Try a {kind} with files that end in {', '.join(IMAGE_SUFFIXES)}."
-            )
-        found += images
-    return found
-
-
-def list_folder(folder: str | Path) -> list[Path]:
-    """List the images in and below a folder, sorted; hidden files and folders are left out.
-
-    Args:
-        folder: An existing folder.
-
-    Returns:
-        Paths that begin with `folder`; empty if there is no image.
-    """
-    images: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images += [Path(parent, name) for name in files if _has_image_name(name)]
-    return sorted(images)
-
-
-def _has_image_name(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-
-
-def _is_image_file(path: Path) -> bool:
-    return _has_image_name(path.name) and path.is_file()
 
 
 def _check_file(path: Path) -> None:

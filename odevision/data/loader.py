@@ -92,6 +92,11 @@ class BatchLoader:
         self._labels = image_set.labels.to(self.device)
         self._images = None if image_set.images is None else image_set.images.to(self.device)
 
+    @property
+    def num_samples(self) -> int:
+        """Images to serve."""
+        return len(self.image_set)
+
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
         num_images = len(self.image_set)

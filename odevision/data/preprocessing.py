@@ -114,12 +114,7 @@ class Preprocessing:
         Returns:
             float32 on the same device, contiguous, with a single channel too.
         """
-        scale, shift = _scale_and_shift(self.mean, self.std, images.device)
-        # An `images.float()` would keep whatever strides the images have, and convolutions choose
-        # their layout by strides; a fresh tensor has those of a contiguous one.
-        normalized = torch.empty(images.shape, dtype=torch.float32, device=images.device)
-        normalized.copy_(images)
-        return normalized.mul_(scale).add_(shift)
+        return normalized(images, self.mean, self.std)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types; `from_dict` is the inverse."""
@@ -152,6 +147,20 @@ class Preprocessing:
         except TypeError:
             raise ValueError(f"`fields` must hold lists for mean and std, got {fields}.") from None
         return cls(**values)
+
+
+def normalized(
+    images: UInt8[Tensor, "batch channels height width"],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Float32[Tensor, "batch channels height width"]:
+    """Return (images / 255 - mean) / std as float32, contiguous, on the images' device."""
+    scale, shift = _scale_and_shift(mean, std, images.device)
+    # An `images.float()` would keep whatever strides the images have, and convolutions choose
+    # their layout by strides; a fresh tensor has those of a contiguous one.
+    result = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+    result.copy_(images)
+    return result.mul_(scale).add_(shift)
 
 
 @functools.cache  # A copy to the device at each batch would make the host wait for the device.

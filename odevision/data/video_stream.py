@@ -15,7 +15,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from odevision.data.image import ImageReadError, find_images, read_image
+from odevision.data.find_files import find_files
+from odevision.data.image import IMAGE_SUFFIXES, ImageReadError, read_image
 from odevision.data.video_container import VideoReadError
 from odevision.data.video_frame import Frame, FrameSize, ImageFitter
 from odevision.types import Number
@@ -206,9 +207,9 @@ def open_image_sequence(
     """
     check_rate(rate)
     if isinstance(paths, str | Path):
-        files, name = sorted(find_images([paths]), key=_by_numbers), str(paths)
+        files, name = sorted(find_files([paths], IMAGE_SUFFIXES), key=_by_numbers), str(paths)
     else:
-        files, name = find_images(paths), "images"
+        files, name = find_files(paths, IMAGE_SUFFIXES), "images"
     if not files:
         raise ValueError("`paths` must name at least one image, got none. Try a folder.")
     return StreamSource(

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from odevision.data.image_set import ImageSet
 from odevision.data.loader import BatchLoader
-from odevision.models.registry import Model, total_nfe
+from odevision.models.registry import ImageModel, Model, total_nfe
 from odevision.nn.ode_block import ODEBlock
 from odevision.training.checkpoint import LoadedModel
 
@@ -45,8 +45,8 @@ class Answers:
 
 
 def ode_blocks(loaded: LoadedModel) -> list[ODEBlock]:
-    """Return the ODE blocks of a model in the order of its forward pass; none for a ResNet."""
-    return cast(Model, loaded.model).ode_blocks()
+    """Return the ODE blocks of a network of images in order; none for a ResNet."""
+    return cast(ImageModel, loaded.model).ode_blocks()
 
 
 def device_of(loaded: LoadedModel) -> torch.device:

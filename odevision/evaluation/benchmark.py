@@ -16,7 +16,7 @@ from odevision.evaluation.compare_gradients import (
 )
 from odevision.evaluation.trajectory import block_inputs
 from odevision.gradient.auto import device_memory
-from odevision.models.registry import Model
+from odevision.models.registry import ImageModel
 from odevision.types import Images
 
 NOISE = 0.03
@@ -133,7 +133,7 @@ def _fastest(candidates: Sequence[tuple[Row, Cost]]) -> Row:
 
 
 def benchmark_model(
-    model: Model,
+    model: ImageModel,
     images: Images,
     *,
     repeats: int = 7,

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from odevision.data.clip_source import ClipSource
 from odevision.data.image_set import ImageSet
 from odevision.evaluation.answers import Answers, answer_split
 from odevision.evaluation.split import load_test_images
@@ -26,7 +27,7 @@ class Evaluation:
         split: the part of the data set, `test`.
         accuracy: share of right answers, 0 to 1.
         loss: mean cross-entropy in nats, without label smoothing.
-        num_samples: images answered.
+        num_samples: images or videos answered.
         num_parameters: parameters of the model.
         nfe: vector field evaluations of all ODE blocks in a forward pass, mean over the images.
         per_class: accuracy for each true class that occurs.
@@ -88,12 +89,12 @@ def per_class_accuracy(
     }
 
 
-def summarize(loaded: LoadedModel, image_set: ImageSet, answers: Answers) -> Evaluation:
+def summarize(loaded: LoadedModel, samples: ImageSet | ClipSource, answers: Answers) -> Evaluation:
     """Turn a model's answers into an evaluation.
 
     Args:
         loaded: the model.
-        image_set: what was answered.
+        samples: what was answered.
         answers: its answers.
     """
     class_names = tuple(loaded.card.class_names)
@@ -104,8 +105,8 @@ def summarize(loaded: LoadedModel, image_set: ImageSet, answers: Answers) -> Eva
     ).to(torch.int64)
     return Evaluation(
         model=loaded.card.model_name,
-        data=image_set.name,
-        split=image_set.split,
+        data=samples.name,
+        split=samples.split,
         accuracy=answers.accuracy,
         loss=answers.loss,
         num_samples=len(answers.labels),

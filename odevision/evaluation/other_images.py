@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
+from odevision.data.find_files import list_files
 from odevision.data.folder import decode_images
-from odevision.data.image import list_folder
+from odevision.data.image import IMAGE_SUFFIXES
 from odevision.data.image_set import ImageSet
 from odevision.data.sources import DATASETS, load_split
 from odevision.data.textures import texture_set
@@ -60,7 +61,7 @@ def load_other_images(
             limit=limit,
             preprocessing=loaded.preprocessing,
         )
-    paths = list_folder(Path(name)) if Path(name).is_dir() else []
+    paths = list_files(name, IMAGE_SUFFIXES) if Path(name).is_dir() else []
     if not paths:
         raise ValueError(
             f"`ood` must be `textures`, a data set ({', '.join(DATASETS)}) or a folder with "

@@ -9,7 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from odevision.data.crops import MAX_CROPS
-from odevision.data.image import ImageReadError, find_images, read_image
+from odevision.data.find_files import find_files
+from odevision.data.image import IMAGE_SUFFIXES, ImageReadError, read_image
 from odevision.evaluation.answers import device_of
 from odevision.evaluation.calibration import calibrate_logits, calibration_of
 from odevision.evaluation.unknown import model_outputs, scores_of_outputs
@@ -62,7 +63,7 @@ def _find(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]
     errors: list[tuple[str, str]] = []
     for path in paths:
         try:
-            files.extend(find_images([path]))
+            files.extend(find_files([path], IMAGE_SUFFIXES))
         except (ValueError, FileNotFoundError) as error:
             errors.append((str(path), str(error)))
     return files, errors

@@ -7,21 +7,24 @@ from odevision.models.backbone_ode import BackboneODE, BackboneODEConfig
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNet, ResNetConfig
+from odevision.models.video_registry import VIDEO_MODELS, VideoConfig, VideoModel, VideoModelEntry
 from odevision.solve import unknown_name
 
-ModelConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig | BackboneODEConfig
-Model = ODENet | ODENetStacked | ResNet | BackboneODE
+ImageConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig | BackboneODEConfig
+ModelConfig = ImageConfig | VideoConfig
+ImageModel = ODENet | ODENetStacked | ResNet | BackboneODE
+Model = ImageModel | VideoModel
 
 
 class ModelEntry(NamedTuple):
-    """One network of the registry."""
+    """One network of the registry that takes images."""
 
-    config: type[ModelConfig]
-    model: type[Model]
+    config: type[ImageConfig]
+    model: type[ImageModel]
     description: str
 
 
-MODELS: dict[str, ModelEntry] = {
+MODELS: dict[str, ModelEntry | VideoModelEntry] = {
     "odenet": ModelEntry(
         ODENetConfig, ODENet, "the paper's network: stem, one ODE block of 64 channels, head"
     ),
@@ -36,6 +39,7 @@ MODELS: dict[str, ModelEntry] = {
         BackboneODE,
         "fine-tuning: an ODE block behind a torchvision or timm network",
     ),
+    **VIDEO_MODELS,
 }
 
 
@@ -66,6 +70,11 @@ def build_model(config: ModelConfig) -> Model:
 def model_name(config: ModelConfig) -> str:
     """Name of the network that a configuration belongs to."""
     return next(name for name, entry in MODELS.items() if entry.config is type(config))
+
+
+def takes_videos(config: ModelConfig) -> bool:
+    """Whether the network that a configuration describes takes clips, not images."""
+    return isinstance(config, VideoConfig)
 
 
 def config_from_dict(name: str, fields: dict[str, Any]) -> ModelConfig:

@@ -16,6 +16,7 @@ from odevision.recipes.cifar10 import (
 from odevision.recipes.debug import debug
 from odevision.recipes.folder import folder
 from odevision.recipes.mnist import mnist, mnist_mini
+from odevision.recipes.video import motion, ucf5
 from odevision.training.config import TrainConfig
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
@@ -28,6 +29,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "cifar100": cifar100,
     "cifar10-report": cifar10_report,
     "folder": folder,
+    "motion": motion,
+    "ucf5": ucf5,
     "debug": debug,
 }
 

@@ -1,4 +1,4 @@
-"""The images of a run: the training and the validation part of the training files, as batches."""
+"""The images or clips of a run: the training and the validation part, as batches."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from odevision.data.clip_loader import ClipLoader
+from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.loader import BatchLoader
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.sources import dataset_info, load_split, preprocessing_for
-from odevision.training.config import TrainConfig
+from odevision.data.video_sources import load_video_split
+from odevision.training.config import DataConfig, TrainConfig
+from odevision.training.video_data import VideoDataConfig
 
 NUM_INITIAL_IMAGES = 5_000
 INITIAL_BYTES = 256 * 2**20
@@ -17,7 +21,7 @@ INITIAL_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What a run is trained and validated on. The test images are not among it.
+    """What a run is trained and validated on. The test images or videos are not among it.
 
     Args:
         training: shuffled and augmented batches.
@@ -26,14 +30,14 @@ class TrainingData:
         class_names: one a label.
     """
 
-    training: BatchLoader
-    validation: BatchLoader
-    preprocessing: Preprocessing
+    training: BatchLoader | ClipLoader
+    validation: BatchLoader | ClipLoader
+    preprocessing: Preprocessing | ClipPreprocessing
     class_names: tuple[str, ...]
 
 
 def load_training_data(config: TrainConfig, device: torch.device) -> TrainingData:
-    """Load the images and check that the model fits them.
+    """Load the images or videos and check that the model fits them.
 
     Args:
         config: of the run.
@@ -43,10 +47,16 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
         Both parts.
 
     Raises:
-        ValueError: if the model has another number of classes or channels than the images.
+        ValueError: if the model has another number of classes or channels than the data.
         DataNotFoundError: if the data set is not there.
     """
-    data, root = config.data, config.data_root
+    if isinstance(config.data, VideoDataConfig):
+        return _load_videos(config, config.data, device)
+    return _load_images(config, config.data, device)
+
+
+def _load_images(config: TrainConfig, data: DataConfig, device: torch.device) -> TrainingData:
+    root = config.data_root
     info = dataset_info(data.name, data_root=root, image_size=data.image_size)
     preprocessing = preprocessing_for(info)
     _check_model(config, len(info.class_names), info.num_channels)
@@ -95,6 +105,47 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
     )
 
 
+def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.device) -> TrainingData:
+    training, validation = (
+        load_video_split(
+            data.name,
+            split,
+            preprocessing=data.preprocessing,
+            data_root=config.data_root,
+            validation_fraction=data.validation_fraction,
+            split_index=data.split_index,
+            limit=data.limit,
+            cache_dir=data.cache_dir,
+        )
+        for split in ("train", "validation")
+    )
+    _check_model(config, len(training.class_names), 3)
+    return TrainingData(
+        training=ClipLoader(
+            training,
+            data.preprocessing,
+            sampling=data.sampling,
+            batch_size=data.batch_size,
+            device=device,
+            augmentation=data.augmentation,
+            shuffle=True,
+            seed=config.seed,
+            drop_last=len(training) >= data.batch_size,
+        ),
+        validation=ClipLoader(
+            validation,
+            data.preprocessing,
+            sampling=data.validation_sampling,
+            batch_size=data.batch_size,
+            device=device,
+            shuffle=False,
+            seed=config.seed,
+        ),
+        preprocessing=data.preprocessing,
+        class_names=training.class_names,
+    )
+
+
 def initial_images(data: TrainingData, seed: int) -> Float[Tensor, "num channels height width"]:
     """Take training images for an initialization that depends on the data.
 
@@ -103,14 +154,19 @@ def initial_images(data: TrainingData, seed: int) -> Float[Tensor, "num channels
         seed: of the run; which images depends on it.
 
     Returns:
-        Up to 5,000 images (fewer, if they are large), normalized, not augmented.
+        Up to 5,000 images (fewer, if they are large), normalized, not augmented; of clips, the
+        first frames of a few.
     """
-    training = data.training
-    size = data.preprocessing.num_channels * data.preprocessing.image_size**2 * 4
+    training, preprocessing = data.training, data.preprocessing
+    if isinstance(training, ClipLoader):
+        clips, _ = next(iter(training.epoch(0)))
+        return clips.frames[:, 0]
+    assert isinstance(preprocessing, Preprocessing)
+    size = preprocessing.num_channels * preprocessing.image_size**2 * 4
     number = max(1, min(NUM_INITIAL_IMAGES, len(training.image_set), INITIAL_BYTES // size))
     loader = BatchLoader(
         training.image_set,
-        data.preprocessing,
+        preprocessing,
         batch_size=number,
         device=training.device,
         shuffle=True,  # folders are sorted by class

@@ -11,7 +11,6 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from odevision.data.clip_preprocessing import CLIP_KIND, ClipPreprocessing
 from odevision.data.preprocessing import Preprocessing
 from odevision.models.registry import build_model
 from odevision.training.atomic import write_directory
+from odevision.training.card import Card, LoadedModel
 from odevision.training.config import model_from_dict
 from odevision.training.locate import (
     CheckpointError,
@@ -56,70 +57,6 @@ CARD_FILE = "card.json"
 STATE_FILE = "training_state.pt"
 NUM_KEPT = 2  # the newest and one before it, should the newest be damaged later
 SOLVER_FIELDS = ("solver", "num_steps", "rtol", "atol", "gradient")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a network is, in plain values.
-
-    Args:
-        model_name: registry name.
-        model: fields of the model config.
-        preprocessing: `Preprocessing.to_dict()`.
-        class_names: one name a logit.
-        dataset: what it was trained on.
-        solver: solver, num_steps, rtol, atol of its ODE blocks; empty without any.
-        metrics: validation accuracy and loss, epochs, seconds, NFE a forward pass.
-        versions: of odevision, torch and python.
-        recipe: name of the training recipe.
-        seed: of the training run.
-        step: optimizer steps taken.
-        epoch: epochs finished.
-        num_parameters: trained and frozen ones.
-        validation_fraction: part of the training images that was held out; None if not noted.
-        calibration: what `odevision calibrate` found; empty before it.
-    """
-
-    model_name: str
-    model: dict[str, Any]
-    preprocessing: dict[str, Any]
-    class_names: tuple[str, ...]
-    dataset: str
-    solver: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    recipe: str = "custom"
-    seed: int = 0
-    step: int = 0
-    epoch: int = 0
-    num_parameters: int = 0
-    validation_fraction: float | None = None
-    calibration: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """Write the card as indented JSON.
-
-        Returns:
-            JSON text.
-        """
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A network ready to be used.
-
-    Args:
-        model: in evaluation mode, on its device.
-        card: what it is; its `solver` and `model` include the overrides given on loading.
-        preprocessing: turns pictures into the model's input, as in validation.
-        path: the checkpoint directory.
-    """
-
-    model: nn.Module
-    card: Card
-    preprocessing: Preprocessing
-    path: Path
 
 
 def current_versions() -> dict[str, str]:
@@ -286,14 +223,15 @@ def load_checkpoint(
         card = _with_solver(card, given)
     try:
         model = build_model(model_from_dict({"name": card.model_name, **card.model}))
-        preprocessing = Preprocessing.from_dict(card.preprocessing)
+        kind = ClipPreprocessing if card.preprocessing.get("kind") == CLIP_KIND else Preprocessing
+        preprocessing = kind.from_dict(card.preprocessing)
     except (ValueError, TypeError, KeyError) as error:
         if given:  # an override may be what is wrong
             raise ValueError(f"{path / CARD_FILE} with {given}: {error}") from error
         raise CheckpointError(f"{path / CARD_FILE}: {error}") from error
     load_weights(model, path / WEIGHTS_FILE, card.model_name)
     return LoadedModel(
-        model=model.to(device).eval(), card=card, preprocessing=preprocessing, path=path
+        model=model.to(device).eval(), card=card, input_preprocessing=preprocessing, path=path
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import torch
 from torch import Tensor, nn
 
+from odevision.nn.gap_ode import GapODE
 from odevision.nn.ode_block import ODEBlock
 
 logger = logging.getLogger(__name__)
@@ -78,9 +79,9 @@ def compile_model(model: nn.Module) -> bool:
 
 
 def _compile_parts(module: nn.Module) -> None:
-    if isinstance(module, ODEBlock):
+    if isinstance(module, ODEBlock | GapODE):
         module.vector_field.compile()
-    elif any(isinstance(part, ODEBlock) for part in module.modules()):
+    elif any(isinstance(part, ODEBlock | GapODE) for part in module.modules()):
         for child in module.children():
             _compile_parts(child)
     else:

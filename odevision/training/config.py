@@ -8,8 +8,8 @@ import yaml
 
 from odevision.data.augmentation import Augmentation
 from odevision.data.sources import IN_MEMORY_BYTES
-from odevision.models.registry import MODELS, ModelConfig, model_name
-from odevision.models.resnet import ResNetConfig
+from odevision.models.registry import MODELS, ModelConfig, model_name, takes_videos
+from odevision.models.solve_settings import SolveSettings
 from odevision.nn.step_error import refuse_step_error
 from odevision.ode.solvers import SOLVERS
 from odevision.training.strict import (
@@ -18,6 +18,7 @@ from odevision.training.strict import (
     dataclass_from_mapping,
     did_you_mean,
 )
+from odevision.training.video_data import VideoDataConfig
 
 OptimizerName = Literal["sgd", "adamw", "muon"]
 ScheduleName = Literal["cosine", "triangular", "constant"]
@@ -142,7 +143,7 @@ class TrainConfig:
     Args:
         recipe: name of the recipe this came from, for the records.
         model: config of one of the registered models.
-        data: images and batches.
+        data: images and batches, or videos, clips and batches where the network takes those.
         optimizer: optimizer and parameter groups.
         schedule: learning rate over the run.
         epochs: passes over the training images.
@@ -186,7 +187,7 @@ class TrainConfig:
 
     recipe: str = "custom"
     model: ModelConfig
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig | VideoDataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: int = 10
@@ -223,6 +224,7 @@ class TrainConfig:
         for count in self.step_counts:
             check_range("step_counts", count, least=1)
         self._check_steps()
+        self._check_videos()
         check_range("gradient_clip", self.gradient_clip, above=0)
         check_range("ema_decay", self.ema_decay, least=0, below=1)
         check_range("seed", self.seed, least=0, below=2**32)  # numpy takes no larger one
@@ -242,14 +244,30 @@ class TrainConfig:
                 f"steps, got {getattr(self, name)}. Try --model.num-steps 1 with an ODE network."
             )
         if self.step_error_weight:
-            assert not isinstance(self.model, ResNetConfig)
+            assert isinstance(self.model, SolveSettings)
             solver = SOLVERS[self.model.solver]
             refuse_step_error(solver, self.model.num_steps, self.model.gradient)
+
+    def _check_videos(self) -> None:
+        """Refuse data that the network cannot take, and what is made for images only."""
+        if takes_videos(self.model) != isinstance(self.data, VideoDataConfig):
+            wanted = "videos" if takes_videos(self.model) else "images"
+            raise ValueError(
+                f"`data` must be of {wanted} for the network {model_name(self.model)}, got "
+                f"{type(self.data).__name__}. Try another --model.name, or another recipe."
+            )
+        if not takes_videos(self.model):
+            return
+        for name in ("mixup_alpha", "cutmix_alpha", "step_error_weight", "channels_last"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"`{name}` must be left out for networks of videos, got {getattr(self, name)}."
+                )
 
 
 def fits_equal_steps(model: ModelConfig) -> bool:
     """Whether a network solves ODEs with a fixed number of steps."""
-    return not isinstance(model, ResNetConfig) and model.num_steps is not None
+    return getattr(model, "num_steps", None) is not None
 
 
 def model_to_dict(config: ModelConfig) -> dict[str, Any]:
@@ -323,9 +341,10 @@ def from_yaml(text: str) -> TrainConfig:
                 raise ValueError(f"Unknown key `{key}`. {did_you_mean(str(key), fields)}")
         raise ValueError("Missing key `model`. Add it, with the key `name` inside.")
     # A config object passes the conversion as it is: which class it needs, only its name tells.
-    return dataclass_from_mapping(
-        TrainConfig, {**values, "model": model_from_dict(values["model"])}
-    )
+    model = model_from_dict(values["model"])
+    kind = VideoDataConfig if takes_videos(model) else DataConfig
+    data = dataclass_from_mapping(kind, values.get("data", {}), "data")
+    return dataclass_from_mapping(TrainConfig, {**values, "model": model, "data": data})
 
 
 def _plain(value: Any) -> Any:

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odevision.data.mixing import mix, mixing_generator
-from odevision.models.registry import Model, build_model, total_nfe
+from odevision.models.registry import Model, build_model, takes_videos, total_nfe
 from odevision.ode.solution import SolveError
 from odevision.training.batches import TrainingData, initial_images, load_training_data
 from odevision.training.checkpoint import load_training_state
 from odevision.training.compiling import compile_model
-from odevision.training.config import TrainConfig
+from odevision.training.config import DataConfig, TrainConfig
 from odevision.training.device import build_accelerator, keep_freed_memory, peak_memory_bytes
 from odevision.training.divergence import TrainingDivergedError
 from odevision.training.ema import build_ema, update_ema
@@ -34,6 +34,7 @@ from odevision.training.state import TrainingState
 from odevision.training.step_counts import measure_step_error, set_step_count, step_error
 from odevision.training.stop import Deadline, StopRequest
 from odevision.training.validation import validate
+from odevision.types import Clips
 
 __all__ = ["Stopped", "TrainResult", "TrainingDivergedError", "train"]
 
@@ -154,8 +155,8 @@ def _train_epoch(session: Session) -> Stopped:
     session.network.train()
     num_batches = len(session.data.training)
     lap = time.perf_counter()
-    for images, labels in session.data.training.epoch(state.epoch, state.batch):
-        _train_step(session, images, labels)
+    for inputs, labels in session.data.training.epoch(state.epoch, state.batch):
+        _train_step(session, inputs, labels)
         state.batch += 1
         state.step += 1
         session.progress.advance(state.step, state.epoch + 1)
@@ -180,14 +181,15 @@ def _train_epoch(session: Session) -> Stopped:
     return "done"
 
 
-def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
+def _train_step(session: Session, inputs: Tensor | Clips, labels: Tensor) -> None:
     """Forward, loss, backward, clip, step, schedule, average, metrics."""
     config, state, accelerator = session.config, session.state, session.accelerator
-    images = shrink(images, training_side(config, state.epoch, images.shape[-1]))
-    images, targets, labels = _mixed(session, images, labels)
+    targets = labels
+    if isinstance(inputs, Tensor):
+        inputs, targets, labels = _changed(session, inputs, labels)
     set_step_count(state.model, config, state.epoch, state.batch)
     try:
-        logits = session.network(images)
+        logits = session.network(inputs)
     except SolveError as error:  # weights that ran away show here before they reach the loss
         raise _diverged(session, f"an ODE could not be solved ({error})") from error
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
@@ -210,9 +212,12 @@ def _train_step(session: Session, images: Tensor, labels: Tensor) -> None:
     state.epoch_metrics.update(loss, logits, labels, nfe)
 
 
-def _mixed(session: Session, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix the images of a batch if the config says so: images, targets, and the heavier labels."""
+def _changed(session: Session, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Shrink and mix images if the config says so: images, targets, and the heavier labels."""
     config, state = session.config, session.state
+    assert isinstance(config.data, DataConfig)
+    full = images.shape[-1]
+    images = shrink(images, training_side(config.data, state.epoch, full, epochs=config.epochs))
     if config.mixup_alpha == 0 and config.cutmix_alpha == 0:
         return images, labels, labels
     mixed = mix(
@@ -315,8 +320,9 @@ def _run_report(session: Session) -> RunReport:
         device=str(session.accelerator.device),
         precision="bf16" if session.accelerator.mixed_precision == "bf16" else "fp32",
         num_parameters=session.num_parameters,
-        num_training_images=len(session.data.training.image_set),
-        num_validation_images=len(session.data.validation.image_set),
+        num_training_samples=session.data.training.num_samples,
+        num_validation_samples=session.data.validation.num_samples,
+        sample_name="videos" if takes_videos(session.config.model) else "images",
         epochs=session.config.epochs,
         num_steps=session.num_steps,
         step=session.state.step,

@@ -33,8 +33,9 @@ def run_line(report: RunReport) -> str:
         The line.
     """
     return (
-        f"{report.recipe}: {report.num_parameters:,} parameters, {report.num_training_images:,} "
-        f"training and {report.num_validation_images:,} validation images, {report.epochs} epochs "
+        f"{report.recipe}: {report.num_parameters:,} parameters, {report.num_training_samples:,} "
+        f"training and {report.num_validation_samples:,} validation {report.sample_name}, "
+        f"{report.epochs} epochs "
         f"on {report.device} in {report.precision}; writing to {report.run_dir}"
     )
 

@@ -17,8 +17,9 @@ class RunReport:
         device: for example `cpu` or `cuda:0`.
         precision: `fp32` or `bf16`.
         num_parameters: of the network.
-        num_training_images: in the training part.
-        num_validation_images: held out of it.
+        num_training_samples: images or videos in the training part.
+        num_validation_samples: held out of it.
+        sample_name: `images` or `videos`.
         epochs: planned.
         num_steps: planned, over all epochs.
         step: taken already (by a run that is being resumed).
@@ -29,8 +30,9 @@ class RunReport:
     device: str
     precision: str
     num_parameters: int
-    num_training_images: int
-    num_validation_images: int
+    num_training_samples: int
+    num_validation_samples: int
+    sample_name: str
     epochs: int
     num_steps: int
     step: int

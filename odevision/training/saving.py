@@ -94,4 +94,5 @@ def _card(session: Session) -> Card:
         epoch=state.epoch,
         num_parameters=session.num_parameters,
         validation_fraction=config.data.validation_fraction,
+        split_index=getattr(config.data, "split_index", None),
     )

@@ -1,10 +1,13 @@
 """Figures of what evaluation found; the only place that imports matplotlib."""
 
+from odevision.visual.caption import burn_caption
+from odevision.visual.class_probabilities import plot_class_probabilities
 from odevision.visual.confusion import plot_confusion
 from odevision.visual.corruptions import plot_corruption_examples, plot_corruptions
 from odevision.visual.image_grid import plot_gallery
 from odevision.visual.nfe import plot_nfe
 from odevision.visual.reliability import plot_reliability
+from odevision.visual.share_watched import plot_share_watched
 from odevision.visual.solver_study import SolverTraining, plot_solver_study
 from odevision.visual.sweep import plot_sweep
 from odevision.visual.theme import save_figure
@@ -14,12 +17,15 @@ from odevision.visual.trajectories import plot_trajectories
 
 __all__ = [
     "SolverTraining",
+    "burn_caption",
+    "plot_class_probabilities",
     "plot_confusion",
     "plot_corruption_examples",
     "plot_corruptions",
     "plot_gallery",
     "plot_nfe",
     "plot_reliability",
+    "plot_share_watched",
     "plot_solver_study",
     "plot_sweep",
     "plot_top",

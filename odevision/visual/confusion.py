@@ -51,6 +51,7 @@ def plot_confusion(
     class_names: Sequence[str],
     *,
     title: str = "",
+    samples: str = "images",
 ) -> Figure:
     """Draw a confusion matrix; color is the share of the true class, text the count.
 
@@ -58,6 +59,7 @@ def plot_confusion(
         confusion_matrix: counts; rows are true classes, columns predicted ones.
         class_names: names in index order.
         title: what was evaluated.
+        samples: what was answered.
 
     Returns:
         The figure. With more than 20 classes the cells carry no text and the most frequent
@@ -95,7 +97,7 @@ def plot_confusion(
             axes.grid(which="minor", color=LIGHT_GRAY, linewidth=0.6)
             axes.tick_params(which="minor", length=0)
         bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-        bar.set_label("share of the true class's images")
+        bar.set_label(f"share of the true class's {samples}")
         bar.outline.set_visible(False)
         if title:
             axes.set_title(title, fontsize=12, pad=10)

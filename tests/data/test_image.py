@@ -13,7 +13,6 @@ import pytest
 from odevision.data.image import (
     ImageReadError,
     check_image_header,
-    find_images,
     read_image,
     to_gray_or_rgb,
 )
@@ -220,69 +219,6 @@ def test_header_check_reports_text(tmp_path: Path) -> None:
     path.write_text("no image")
     with pytest.raises(ImageReadError, match=r"a\.jpg"):
         check_image_header(path)
-
-
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    (tmp_path / "sub" / "deep").mkdir(parents=True)
-    for name in ("b.JPG", "a.png", "sub/c.webp", "sub/deep/d.jpeg", ".hidden.png"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "notes.txt").write_text("no image")
-    return tmp_path
-
-
-def names(album: Path, paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(album)) for path in paths]
-
-
-def test_folder_stands_for_all_images_below_it_sorted(album: Path) -> None:
-    assert names(album, find_images([album])) == [
-        "a.png",
-        "b.JPG",
-        "sub/c.webp",
-        "sub/deep/d.jpeg",
-    ]
-
-
-def test_pattern_stands_for_matching_images_and_folders(album: Path) -> None:
-    assert names(album, find_images([f"{album}/*"])) == [
-        "a.png",
-        "b.JPG",
-        "sub/c.webp",
-        "sub/deep/d.jpeg",
-    ]
-    assert names(album, find_images([f"{album}/*.png"])) == ["a.png"]
-
-
-def test_double_star_reaches_any_depth_once(album: Path) -> None:
-    assert names(album, find_images([f"{album}/**"])) == [
-        "a.png",
-        "b.JPG",
-        "sub/c.webp",
-        "sub/deep/d.jpeg",
-    ]
-
-
-def test_named_files_keep_their_order_also_missing_ones(album: Path) -> None:
-    named = [album / "gone.jpg", album / "b.JPG", album / "notes.txt", album / "a.png"]
-    assert find_images(named) == named
-
-
-def test_file_with_a_pattern_in_its_name_is_found(album: Path) -> None:
-    path = album / "a[1].png"
-    path.write_bytes(b"x")
-    assert find_images([path]) == [path]
-
-
-def test_folder_without_images_is_refused_by_name(album: Path) -> None:
-    (album / "empty").mkdir()
-    with pytest.raises(ValueError, match="folder '.*empty', which holds none"):
-        find_images([album / "a.png", album / "empty"])
-
-
-def test_pattern_without_images_is_refused_by_name(album: Path) -> None:
-    with pytest.raises(ValueError, match=r"pattern '.*\*\.bmp', which holds none"):
-        find_images([f"{album}/*.bmp"])
 
 
 def test_random_bytes_after_any_magic_number_raise_only_image_read_error(tmp_path: Path) -> None:

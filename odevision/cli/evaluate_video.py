@@ -1,0 +1,187 @@
+"""`odevision evaluate` with a network of videos."""
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from odevision.cli.errors import UsageError
+from odevision.cli.evaluate_measure import picture_folder
+from odevision.cli.evaluate_tables import show_evaluation
+from odevision.cli.output import (
+    notes_console,
+    only_results_on_stdout,
+    results_console,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from odevision.evaluation.calibration import CalibrationReport
+    from odevision.evaluation.evaluate import Evaluation
+    from odevision.evaluation.video_answers import RateResult, WatchedResult
+    from odevision.training.card import LoadedModel
+
+_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoEvaluationRequest:
+    """What `odevision evaluate` is asked to measure on videos.
+
+    Args:
+        data: video data set, folder or CSV file; None takes what the model was trained on.
+        data_root: where data sets lie.
+        limit: only so many videos.
+        rates: also answer at other frame rates.
+        watched: also answer after shares of each video.
+        plot: draw what was measured.
+        out: folder for the pictures.
+        json: write one JSON document.
+        batch_size: videos at once; None for 8.
+    """
+
+    data: str | None
+    data_root: str | None
+    limit: int | None
+    rates: bool
+    watched: bool
+    plot: bool
+    out: str | None
+    json: bool
+    batch_size: int | None
+
+
+@dataclass(kw_only=True)
+class _Report:
+    evaluation: "Evaluation"
+    calibration: "CalibrationReport"
+    mean_frames: float
+    rates: "list[RateResult] | None" = None
+    watched: "list[WatchedResult] | None" = None
+
+
+def evaluate_videos(loaded: "LoadedModel", request: VideoEvaluationRequest) -> int:
+    """Evaluate a network of videos and print the result.
+
+    Args:
+        loaded: the model.
+        request: what to measure.
+
+    Returns:
+        The exit code.
+    """
+    if request.out is not None and not request.plot:
+        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
+    with only_results_on_stdout() if request.json else contextlib.nullcontext():
+        report = _measure(loaded, request)
+    if request.json:
+        write_json(_document(report))
+    else:
+        _show(report)
+    if request.plot:
+        _draw(loaded, request, report)
+    return 0
+
+
+def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
+    from odevision.cli.progress import batch_progress
+    from odevision.evaluation.calibration import calibration_report
+    from odevision.evaluation.evaluate import summarize
+    from odevision.evaluation.video_answers import (
+        answer_videos,
+        check_rates,
+        check_watched,
+        load_test_videos,
+    )
+
+    size = request.batch_size or _BATCH_SIZE
+    source, labels = load_test_videos(
+        loaded, data=request.data, data_root=request.data_root, limit=request.limit
+    )
+    with batch_progress("evaluating") as on_batch:
+        answers, mean_frames = answer_videos(
+            loaded, source, labels, batch_size=size, on_batch=on_batch
+        )
+        report = _Report(
+            evaluation=summarize(loaded, source, answers),
+            calibration=calibration_report(answers, loaded.card),
+            mean_frames=mean_frames,
+        )
+        if request.rates:
+            report.rates = check_rates(loaded, source, answers, batch_size=size, on_batch=on_batch)
+        if request.watched:
+            report.watched = check_watched(
+                loaded, source, answers, batch_size=size, on_batch=on_batch
+            )
+    return report
+
+
+def _document(report: _Report) -> dict[str, Any]:
+    document = dataclasses.asdict(report.evaluation)
+    document["calibration"] = dataclasses.asdict(report.calibration)
+    document["mean_frames"] = report.mean_frames
+    for name in ("rates", "watched"):
+        section = getattr(report, name)
+        if section is not None:
+            document[name] = [dataclasses.asdict(one) for one in section]
+    return document
+
+
+def _show(report: _Report) -> None:
+    evaluation = report.evaluation
+    frames = report.mean_frames
+    show_evaluation(
+        evaluation,
+        {
+            "calibration error (ECE)": f"{report.calibration.ece:.2%}",
+            "frames a video": f"{frames:.1f}",
+            "frames a second": f"{frames * evaluation.num_samples / evaluation.seconds:.0f}",
+        },
+        samples="videos",
+    )
+    console = results_console()
+    if report.rates is not None:
+        console.print("At other frame rates, with the same weights:")
+        table = Table()
+        table.add_column("frames")
+        for name in ("a video", "accuracy", "difference", "answers changed"):
+            table.add_column(name, justify="right")
+        for one in report.rates:
+            difference = 100 * (one.accuracy - evaluation.accuracy)
+            table.add_row(
+                one.condition,
+                f"{one.mean_frames:.1f}",
+                f"{one.accuracy:.2%}",
+                f"{difference:+.2f} points",
+                f"{one.changed_share:.2%}",
+            )
+        console.print(table)
+    if report.watched is not None:
+        console.print("After a part of each video:")
+        table = Table()
+        for name in ("watched", "accuracy"):
+            table.add_column(name, justify="right")
+        for one in report.watched:
+            table.add_row(f"{one.share:.0%}", f"{one.accuracy:.2%}")
+        console.print(table)
+
+
+def _draw(loaded: "LoadedModel", request: VideoEvaluationRequest, report: _Report) -> None:
+    from odevision.cli.model import short_name
+    from odevision.visual import plot_confusion, plot_share_watched, save_figure
+
+    evaluation = report.evaluation
+    folder = picture_folder(loaded, request.out)
+    title = f"{short_name(loaded)}, {evaluation.num_samples:,} {evaluation.data} test videos"
+    confusion = plot_confusion(
+        evaluation.confusion_matrix, evaluation.class_names, title=title, samples="videos"
+    )
+    figures = {"confusion.png": confusion}
+    if report.watched is not None:
+        points = [(one.share, one.accuracy) for one in report.watched]
+        figures["share_watched.png"] = plot_share_watched({evaluation.model: points}, title=title)
+    for name, figure in figures.items():
+        written = save_figure(figure, folder / name)
+        notes_console().print(f"wrote {written}", markup=False, soft_wrap=True)

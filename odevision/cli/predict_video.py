@@ -1,0 +1,360 @@
+"""`odevision predict` with a network of videos: files, a camera, images, standard input."""
+
+import contextlib
+import csv
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from odevision.cli.errors import UsageError
+from odevision.cli.output import (
+    notes_console,
+    only_results_on_stdout,
+    results_console,
+    say_error,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from odevision.data.video_frame import Frame
+    from odevision.data.video_stream import StreamSource
+    from odevision.evaluation.predict_video import VideoPrediction
+    from odevision.training.card import LoadedModel
+
+_STDIN = "-"
+_RAW = re.compile(r"(\d+)x(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRequest:
+    """What `odevision predict` is asked to do with videos.
+
+    Args:
+        paths: files, folders and globs; `-` is standard input.
+        webcam: watch a camera.
+        camera: its number or name.
+        image_rate: the paths are images, so many a second.
+        raw: WIDTHxHEIGHT of raw frames on standard input; None for JPEG images.
+        stop_when_sure: stop at this probability.
+        max_seconds: stop at this time.
+        every_frame: look at every frame.
+        top: classes to list.
+        csv: write a table of the probabilities over time.
+        plot: draw them.
+        caption: write the video with a caption.
+        out: folder for what is written.
+        json: write one JSON document.
+    """
+
+    paths: tuple[str, ...]
+    webcam: bool
+    camera: str
+    image_rate: float | None
+    raw: str | None
+    stop_when_sure: float | None
+    max_seconds: float | None
+    every_frame: bool
+    top: int
+    csv: bool
+    plot: bool
+    caption: bool
+    out: str | None
+    json: bool
+
+    def check(self) -> None:
+        """Refuse options that do not fit each other.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.webcam and self.paths:
+            raise UsageError("`--webcam` watches a camera: leave out PATH")
+        if not self.webcam and not self.paths:
+            raise UsageError("`PATH` is missing: name the videos to classify, or add --webcam")
+        if self.out is not None and not (self.csv or self.plot or self.caption):
+            raise UsageError("`--out` is the folder for --csv, --plot and --caption: add one")
+        if self.raw is not None and _STDIN not in self.paths:
+            raise UsageError("`--raw` says how frames come on standard input: the PATH must be -")
+        if self.raw is not None and self.image_rate is None:
+            raise UsageError("`--raw` frames have no times: add --image-rate")
+
+
+def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
+    """Watch videos, print their classes and write what was asked for.
+
+    Args:
+        loaded: a network of videos.
+        request: what to do.
+
+    Returns:
+        The exit code: 2 if a video could not be read.
+    """
+    from odevision.data.video_container import VideoReadError
+
+    request.check()
+    predictions: list[VideoPrediction] = []
+    errors: list[tuple[str, str]] = []
+    names = _unused_names()
+    with only_results_on_stdout() if request.json else contextlib.nullcontext():
+        for name, open_source in _sources(request, errors):
+            try:
+                prediction = _watch(loaded, request, open_source, names(name))
+            except VideoReadError as error:
+                errors.append((name, error.message))
+                continue
+            predictions.append(prediction)
+    if request.json:
+        write_json(
+            {
+                "predictions": [_document(loaded, one) for one in predictions],
+                "errors": [{"path": path, "message": message} for path, message in errors],
+            }
+        )
+    elif predictions:
+        _show(predictions)
+    for path, message in errors:
+        say_error(f"{path}: {message}")
+    return 2 if errors else 0
+
+
+def _sources(
+    request: VideoRequest, errors: list[tuple[str, str]]
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Name and opener of each video; what names none goes to `errors`."""
+    from odevision.data.video import open_video
+    from odevision.data.video_stream import open_image_sequence
+    from odevision.data.webcam import open_webcam
+    from odevision.evaluation.predict_video import find_videos
+
+    if request.webcam:
+        camera = int(request.camera) if request.camera.isdecimal() else request.camera
+        yield f"camera {camera}", lambda: open_webcam(camera)
+        return
+    for path in request.paths:
+        if path == _STDIN:
+            yield "stdin", lambda: _open_stdin(request)
+        elif request.image_rate is not None:
+            open_images = functools.partial(open_image_sequence, rate=request.image_rate)
+            yield path, functools.partial(open_images, path)
+        else:
+            files, missing = find_videos([path])
+            errors.extend(missing)
+            for file in files:
+                yield str(file), functools.partial(open_video, file)
+
+
+def _open_stdin(request: VideoRequest) -> "StreamSource":
+    from odevision.data.video_pipe import open_mjpeg_pipe, open_raw_pipe
+
+    if request.raw is None:
+        return open_mjpeg_pipe(rate=request.image_rate)
+    match = _RAW.fullmatch(request.raw)
+    if match is None:
+        raise UsageError(f"`--raw` must be WIDTHxHEIGHT, such as 320x240, got {request.raw}")
+    assert request.image_rate is not None
+    pixels = int(match[2]), int(match[1])
+    return open_raw_pipe(pixels=pixels, rate=request.image_rate)
+
+
+def _unused_names() -> Callable[[str], str]:
+    """A function from what was watched to a file name that it has not given before."""
+    used: set[str] = set()
+
+    def choose(name: str) -> str:
+        stem = re.sub(r"[^\w.-]+", "-", Path(name).stem) or "video"
+        number, free = 1, stem
+        while free in used:
+            number += 1
+            free = f"{stem}-{number}"
+        used.add(free)
+        return free
+
+    return choose
+
+
+def _watch(
+    loaded: "LoadedModel", request: VideoRequest, open_source: Callable[[], Any], name: str
+) -> "VideoPrediction":
+    """Answer one video and write what was asked for."""
+    from odevision.evaluation.predict_video import predict_stream
+
+    folder = Path(request.out or "predictions")
+    with open_source() as source:
+        watched: Any = _Interruptible(source) if _is_live(source) else source
+
+        def predict(on_frame: Any = None) -> "VideoPrediction":
+            return predict_stream(
+                loaded,
+                watched,
+                top=request.top,
+                stop_when_sure=request.stop_when_sure,
+                every_frame=request.every_frame,
+                max_seconds=request.max_seconds,
+                on_frame=on_frame,
+            )
+
+        if request.caption:
+            prediction = _write_captioned(predict, loaded, folder / f"{name}-caption.mp4")
+        elif _is_live(source) and not request.json:
+            prediction = predict(_live_line(loaded))
+        else:
+            prediction = predict()
+    if request.csv:
+        _write_csv(loaded, prediction, folder / f"{name}-probabilities.csv")
+    if request.plot:
+        _draw(loaded, prediction, folder / f"{name}-probabilities.png")
+    return prediction
+
+
+def _is_live(source: Any) -> bool:
+    """Whether frames come at their own time, so that only the user ends them."""
+    return bool(getattr(source, "is_live", False))
+
+
+class _Interruptible:
+    """A live source that Ctrl-C ends, so that what was seen is still answered."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def __iter__(self) -> Iterator["Frame"]:
+        try:
+            yield from self._source
+        except KeyboardInterrupt:
+            if self._source.num_frames == 0:
+                raise
+
+
+def _live_line(loaded: "LoadedModel") -> Callable[["Frame", Any], None]:
+    """Print the present answer, over and over in one line, on stderr."""
+    console = notes_console()
+
+    def show(frame: "Frame", probabilities: Any) -> None:
+        best = int(probabilities.argmax())
+        text = f"{frame.seconds:7.1f} s  {loaded.card.class_names[best]} {probabilities[best]:.0%}"
+        end = "\r" if console.is_terminal else "\n"
+        console.print(f"{text:<60}", end=end, markup=False)
+
+    return show
+
+
+def _write_captioned(
+    predict: Callable[[Any], "VideoPrediction"], loaded: "LoadedModel", path: Path
+) -> "VideoPrediction":
+    """Predict while the frames, each with the answer in it, are encoded one by one."""
+    import queue
+    import threading
+
+    from odevision.data.video_frame import Frame
+    from odevision.data.video_writer import write_video
+    from odevision.visual import burn_caption
+
+    # The writer takes frames and the prediction gives them, so one of them needs its own thread.
+    frames: queue.Queue[Frame | None] = queue.Queue(maxsize=16)
+    failure: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            write_video(path, iter(frames.get, None))
+        except BaseException as error:
+            failure.append(error)
+            while frames.get() is not None:  # so that the prediction does not wait for ever
+                pass
+
+    def on_frame(frame: Frame, probabilities: Any) -> None:
+        best = int(probabilities.argmax())
+        share = float(probabilities[best])
+        text = f"{loaded.card.class_names[best]} {share:.0%}"
+        image = burn_caption(frame.image, text, share)
+        frames.put(Frame(image=image, seconds=frame.seconds))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        prediction = predict(on_frame)
+    finally:
+        frames.put(None)
+        writer.join()
+    if failure:
+        raise failure[0]
+    notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
+    return prediction
+
+
+def _write_csv(loaded: "LoadedModel", prediction: "VideoPrediction", path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as text:
+        writer = csv.writer(text)
+        writer.writerow(["seconds", *loaded.card.class_names])
+        for moment in prediction.moments:
+            row = [f"{value:.6f}" for value in moment.probabilities.tolist()]
+            writer.writerow([f"{moment.seconds:.6f}", *row])
+    notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _draw(loaded: "LoadedModel", prediction: "VideoPrediction", path: Path) -> None:
+    import torch
+
+    from odevision.visual import plot_class_probabilities, save_figure
+
+    figure = plot_class_probabilities(
+        [moment.seconds for moment in prediction.moments],
+        torch.stack([moment.probabilities for moment in prediction.moments]).double().numpy(),
+        loaded.card.class_names,
+        title=Path(prediction.path).name,
+    )
+    notes_console().print(f"wrote {save_figure(figure, path)}", markup=False, soft_wrap=True)
+
+
+def _watched_text(prediction: "VideoPrediction") -> str:
+    text = f"{prediction.seconds_watched:.1f} s"
+    if prediction.share_watched is not None:
+        text += f", {prediction.share_watched:.0%}"
+    return f"{text}, {prediction.num_frames} frames"
+
+
+def _show(predictions: Sequence["VideoPrediction"]) -> None:
+    table = Table()
+    table.add_column("video", overflow="fold")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    has_more = any(len(prediction.top) > 1 for prediction in predictions)
+    if has_more:
+        table.add_column("next", overflow="fold")
+    table.add_column("watched", overflow="fold")
+    for one in predictions:
+        others = ", ".join(f"{label} {value:.1%}" for label, value in one.top[1:])
+        note = "" if one.is_complete else "; damaged or cut off"
+        cells = [one.path, one.label, f"{one.probability:.1%}"]
+        cells += [others] if has_more else []
+        table.add_row(*map(Text, [*cells, _watched_text(one) + note]))
+    results_console().print(table)
+
+
+def _document(loaded: "LoadedModel", prediction: "VideoPrediction") -> dict[str, Any]:
+    return {
+        "path": prediction.path,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "top": [list(pair) for pair in prediction.top],
+        "num_frames": prediction.num_frames,
+        "seconds_watched": prediction.seconds_watched,
+        "duration_seconds": prediction.duration_seconds,
+        "share_watched": prediction.share_watched,
+        "stopped_early": prediction.stopped_early,
+        "is_complete": prediction.is_complete,
+        "class_names": list(loaded.card.class_names),
+        "moments": [
+            {"seconds": moment.seconds, "probabilities": moment.probabilities.tolist()}
+            for moment in prediction.moments
+        ],
+    }

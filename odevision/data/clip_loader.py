@@ -1,0 +1,159 @@
+"""Batches of normalized, augmented clips on the device, in an order that resumes exactly."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from odevision.data.clip_augmentation import ClipAugmentation, augment_clips
+from odevision.data.clip_preprocessing import ClipPreprocessing
+from odevision.data.clip_sampling import ClipSampling, sample_clip
+from odevision.data.clip_source import ClipSource
+from odevision.data.hashing import hash_integer
+from odevision.types import Clips
+
+_ORDER, _AUGMENTATION, _SAMPLING = 0, 1, 2  # Keep the uses of a seed apart.
+
+
+class ClipLoader:
+    """Serves a `ClipSource` batch by batch, as `BatchLoader` does images.
+
+    Which frames a clip has depends on (seed, epoch, video) only, its augmentation on (seed, epoch,
+    batch). So whoever knows the epoch and the batch can go on exactly, with no other state kept.
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        preprocessing: ClipPreprocessing,
+        *,
+        sampling: ClipSampling,
+        batch_size: int,
+        device: torch.device | str,
+        augmentation: ClipAugmentation | None = None,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool = False,
+    ) -> None:
+        """Check the arguments.
+
+        Args:
+            source: What to serve, at the frame size of `preprocessing`.
+            preprocessing: Normalizes.
+            sampling: Which frames of a video make a clip.
+            batch_size: Clips a batch.
+            device: Where batches appear.
+            augmentation: Random changes; None for validation and test.
+            shuffle: Whether each epoch has an order and frames of its own; else the order is that
+                of `source`, and the clip is the same in every epoch.
+            seed: Of order, frames and augmentation.
+            drop_last: Whether to leave out an incomplete last batch.
+
+        Raises:
+            ValueError: If the arguments do not fit each other.
+        """
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if len(source) == 0:
+            raise ValueError("`source` must have videos, got an empty one.")
+        if drop_last and batch_size > len(source):
+            raise ValueError(
+                f"`batch_size` must be at most the number of videos ({len(source)}), "
+                f"got {batch_size}."
+            )
+        if augmentation is not None:
+            augmentation.check_frames(*preprocessing.size)
+        self.source = source
+        self.preprocessing = preprocessing
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+
+    @property
+    def num_samples(self) -> int:
+        """Videos to serve."""
+        return len(self.source)
+
+    def __len__(self) -> int:
+        """Return the number of batches an epoch."""
+        num = len(self.source)
+        return num // self.batch_size if self.drop_last else -(-num // self.batch_size)
+
+    def order(self, epoch: int) -> Int64[Tensor, " num"]:
+        """Return the order of the videos in an epoch, as indices into the source.
+
+        Args:
+            epoch: Counted from 0.
+        """
+        if not self.shuffle:
+            return torch.arange(len(self.source))
+        generator = torch.Generator().manual_seed(hash_integer(self.seed, epoch, _ORDER))
+        return torch.randperm(len(self.source), generator=generator)
+
+    def epoch(
+        self, epoch: int, start_batch: int = 0
+    ) -> Iterator[tuple[Clips, Int64[Tensor, " batch"]]]:
+        """Serve the batches of an epoch.
+
+        Args:
+            epoch: Counted from 0.
+            start_batch: First batch to serve, counted from 0; the earlier ones cost nothing.
+
+        Returns:
+            An iterator over normalized clips and labels, both on the device.
+
+        Raises:
+            ValueError: If there is no such epoch or batch.
+        """
+        if epoch < 0:
+            raise ValueError(f"`epoch` must be 0 or more, got {epoch}.")
+        if not 0 <= start_batch <= len(self):
+            raise ValueError(f"`start_batch` must be 0 to {len(self)}, got {start_batch}.")
+        return self._serve(epoch, start_batch)
+
+    def _serve(self, epoch: int, start_batch: int) -> Iterator[tuple[Clips, Tensor]]:
+        batches = list(self.order(epoch).split(self.batch_size))[start_batch : len(self)]
+        for batch, indices in enumerate(batches, start=start_batch):
+            frames, seconds, mask = self._clips(indices.tolist(), epoch)
+            frames = frames.to(self.device, non_blocking=True)
+            if self.augmentation is not None:
+                key = hash_integer(self.seed, epoch, _AUGMENTATION, batch)
+                red, green, blue = self.preprocessing.mean
+                frames = augment_clips(
+                    frames,
+                    self.augmentation,
+                    torch.Generator().manual_seed(key),
+                    fill=(255 * red, 255 * green, 255 * blue),
+                )
+            clips = Clips(
+                frames=self.preprocessing.normalize(frames),
+                seconds=seconds.to(self.device, non_blocking=True),
+                mask=mask.to(self.device, non_blocking=True),
+            )
+            labels = self.source.labels[indices].to(self.device, non_blocking=True)
+            yield clips, labels
+
+    def _clips(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The frames of some videos, padded to the longest, with their times and the mask."""
+        parts, times = [], []
+        for index in indices:
+            generator = None
+            if self.shuffle:
+                key = hash_integer(self.seed, epoch, _SAMPLING, index)
+                generator = torch.Generator().manual_seed(key)
+            seconds = self.source.seconds(index)
+            chosen = sample_clip(seconds, self.sampling, generator)
+            parts.append(self.source.frames(index, chosen))
+            times.append((seconds[chosen] - seconds[chosen[0]]).float())
+        most = max(map(len, times))
+        # A padded frame repeats the last one, which the networks do not look at.
+        at = [torch.arange(most).clamp(max=len(one) - 1) for one in times]
+        frames = torch.stack([one[rows] for one, rows in zip(parts, at, strict=True)])
+        seconds = torch.stack([one[rows] for one, rows in zip(times, at, strict=True)])
+        mask = torch.arange(most) < torch.tensor([len(one) for one in times])[:, None]
+        return frames, seconds, mask

@@ -1,0 +1,204 @@
+"""Predict the class of a video from its frames as they come, and how sure that was when."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from odevision.data.clip_sampling import thin_to_rate
+from odevision.data.find_files import find_files
+from odevision.data.video import VIDEO_SUFFIXES, VideoReader
+from odevision.data.video_frame import Frame
+from odevision.data.video_stream import StreamSource
+from odevision.evaluation.answers import device_of
+from odevision.evaluation.predict import top_classes
+from odevision.evaluation.streaming import StreamingClassifier
+from odevision.models.video import RecurrentVideoNet
+from odevision.training.card import LoadedModel
+from odevision.types import Clips
+
+OnFrame = Callable[[Frame, Tensor], None]
+"""Called with each frame of a source and the class probabilities after it."""
+
+WHOLE_CLIP_FRAMES = 512
+"""Frames that a network which cannot stream is shown at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The answer after a frame.
+
+    Args:
+        seconds: Time of the frame.
+        probabilities: Of each class.
+    """
+
+    seconds: float
+    probabilities: Float[Tensor, " classes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPrediction:
+    """The model's answer for one video.
+
+    Args:
+        path: The file, or what the stream is.
+        label: Name of the most probable class at the end.
+        probability: Of that class, 0 to 1.
+        top: The most probable classes, best first, with their probabilities.
+        moments: The answer after each frame that was looked at.
+        seconds_watched: Time of the last frame that was looked at.
+        duration_seconds: Of the video as its file states it; None for streams.
+        stopped_early: Whether it was sure before the end.
+        is_complete: False if frames were found missing or broken.
+    """
+
+    path: str
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    moments: tuple[Moment, ...]
+    seconds_watched: float
+    duration_seconds: float | None
+    stopped_early: bool
+    is_complete: bool
+
+    @property
+    def num_frames(self) -> int:
+        """Frames looked at."""
+        return len(self.moments)
+
+    @property
+    def share_watched(self) -> float | None:
+        """Share of the video that was watched, 0 to 1; None where its duration is not known."""
+        if not self.duration_seconds:
+            return None
+        return min(1.0, self.seconds_watched / self.duration_seconds) if self.stopped_early else 1.0
+
+
+def find_videos(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Expand files, folders (with all folders in them) and globs.
+
+    Args:
+        paths: What was named.
+
+    Returns:
+        Video files, and (path, message) for what names none.
+    """
+    files: list[Path] = []
+    errors: list[tuple[str, str]] = []
+    for path in paths:
+        try:
+            files.extend(find_files([path], VIDEO_SUFFIXES, kind="videos"))
+        except (ValueError, FileNotFoundError) as error:
+            errors.append((str(path), str(error)))
+    return files, errors
+
+
+def predict_stream(
+    loaded: LoadedModel,
+    source: VideoReader | StreamSource,
+    *,
+    top: int = 5,
+    stop_when_sure: float | None = None,
+    every_frame: bool = False,
+    max_seconds: float | None = None,
+    on_frame: OnFrame | None = None,
+) -> VideoPrediction:
+    """Watch a video, and answer after each frame.
+
+    Args:
+        loaded: A network of videos.
+        source: Frames with their times.
+        top: How many classes to list, at least 1.
+        stop_when_sure: Stop once a class has this probability, above 0 and at most 1.
+        every_frame: Look at every frame, not only at as many a second as in training.
+        max_seconds: Stop at this time of the video.
+        on_frame: Called with each frame of the source and the probabilities after it.
+
+    Returns:
+        The answer.
+
+    Raises:
+        ValueError: If an option is out of range, or asks for a stream of a network that cannot.
+        VideoReadError: If a stream has not one frame.
+    """
+    if top < 1:
+        raise ValueError(f"`top` must be at least 1, got {top}.")
+    if stop_when_sure is not None and not 0 < stop_when_sure <= 1:
+        raise ValueError(
+            f"`stop_when_sure` must be above 0 and at most 1, got {stop_when_sure}. Try 0.95."
+        )
+    if not isinstance(loaded.model, RecurrentVideoNet):
+        if stop_when_sure is not None:
+            raise ValueError(
+                f"`stop_when_sure` must be used with a network that can stream, got "
+                f"{loaded.card.model_name}, which takes whole clips only."
+            )
+        moments, is_early = _answer_whole(loaded, source, max_seconds), False
+    else:
+        classifier = StreamingClassifier(loaded, every_frame=every_frame)
+        moments, is_early = _answer_frames(
+            classifier, source, stop_when_sure, max_seconds, on_frame
+        )
+    best = top_classes(moments[-1].probabilities, loaded.card.class_names, top)
+    is_file = isinstance(source, VideoReader)
+    return VideoPrediction(
+        path=str(source.path) if is_file else source.name,
+        label=best[0][0],
+        probability=best[0][1],
+        top=best,
+        moments=tuple(moments),
+        seconds_watched=moments[-1].seconds,
+        duration_seconds=source.duration_seconds if is_file else None,
+        stopped_early=is_early,
+        is_complete=source.is_complete,
+    )
+
+
+def _answer_frames(
+    classifier: StreamingClassifier,
+    source: Iterable[Frame],
+    stop_when_sure: float | None,
+    max_seconds: float | None,
+    on_frame: OnFrame | None,
+) -> tuple[list[Moment], bool]:
+    moments: list[Moment] = []
+    for frame in source:
+        if moments and max_seconds is not None and frame.seconds > max_seconds:
+            return moments, True
+        num_before = classifier.num_frames
+        probabilities = classifier.push(frame.image, frame.seconds)
+        if classifier.num_frames > num_before:
+            moments.append(Moment(seconds=frame.seconds, probabilities=probabilities))
+        if on_frame is not None:
+            on_frame(frame, probabilities)
+        if stop_when_sure is not None and float(probabilities.max()) >= stop_when_sure:
+            return moments, True
+    return moments, False
+
+
+@torch.inference_mode()
+def _answer_whole(
+    loaded: LoadedModel, source: VideoReader | StreamSource, max_seconds: float | None
+) -> list[Moment]:
+    """The one answer of a network that cannot stream."""
+    preprocessing = loaded.clip_preprocessing
+    images: list[Tensor] = []
+    seconds: list[float] = []
+    for frame in thin_to_rate(source, preprocessing.rate):
+        is_over = max_seconds is not None and frame.seconds > max_seconds
+        if images and (is_over or len(images) == WHOLE_CLIP_FRAMES):
+            break
+        images.append(preprocessing.to_uint8(frame.image))
+        seconds.append(frame.seconds)
+    clips = Clips(
+        preprocessing.normalize(torch.stack(images)[None].to(device_of(loaded))),
+        torch.tensor([seconds], device=device_of(loaded)),
+        torch.ones(1, len(images), dtype=torch.bool, device=device_of(loaded)),
+    )
+    probabilities = loaded.model(clips)[0].float().softmax(dim=0).cpu()
+    return [Moment(seconds=seconds[-1], probabilities=probabilities)]
