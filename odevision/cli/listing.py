@@ -61,8 +61,9 @@ def _gradient_facts() -> dict[str, dict[str, str]]:
 
 def _datasets() -> dict[str, str]:
     from odevision.data.sources import DATASETS
+    from odevision.data.video_sources import VIDEO_DATASETS
 
-    return {name: info.description for name, info in DATASETS.items()}
+    return {name: info.description for name, info in DATASETS.items()} | VIDEO_DATASETS
 
 
 def _weights() -> dict[str, str]:

@@ -186,12 +186,11 @@ def _watch(
 
     folder = Path(request.out or "predictions")
     with open_source() as source:
-        watched: Any = _Interruptible(source) if _is_live(source) else source
 
         def predict(on_frame: Any = None) -> "VideoPrediction":
             return predict_stream(
                 loaded,
-                watched,
+                source,
                 top=request.top,
                 stop_when_sure=request.stop_when_sure,
                 every_frame=request.every_frame,
@@ -215,23 +214,6 @@ def _watch(
 def _is_live(source: Any) -> bool:
     """Whether frames come at their own time, so that only the user ends them."""
     return bool(getattr(source, "is_live", False))
-
-
-class _Interruptible:
-    """A live source that Ctrl-C ends, so that what was seen is still answered."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    def __iter__(self) -> Iterator["Frame"]:
-        try:
-            yield from self._source
-        except KeyboardInterrupt:
-            if self._source.num_frames == 0:
-                raise
 
 
 def _live_line(loaded: "LoadedModel") -> Callable[["Frame", Any], None]:

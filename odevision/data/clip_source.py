@@ -1,6 +1,6 @@
 """Where clips are taken from: videos decoded once, or ones that are made when asked for."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
@@ -9,6 +9,7 @@ from odevision.data.frame_cache import FrameCache
 from odevision.data.video_set import VideoSet
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Labeled videos of one frame size, any frames of which can be had."""
 

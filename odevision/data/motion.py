@@ -253,7 +253,7 @@ def write_motion_videos(
     Returns:
         The files.
     """
-    sampling = sampling or ClipSampling(kind="irregular", num_frames=None, rate=16, drop=0.25)
+    sampling = sampling or ClipSampling(kind="irregular", num_frames=None, rate=16.0, drop=0.25)
     motion = MotionSet(split, torch.arange(min(num, NUM_MOTION[split])))
     written = []
     for index in range(len(motion)):

@@ -110,6 +110,8 @@ def predict_stream(
 ) -> VideoPrediction:
     """Watch a video, and answer after each frame.
 
+    Of a live source, Ctrl-C (a KeyboardInterrupt) is the end: what was seen is answered.
+
     Args:
         loaded: A network of videos.
         source: Frames with their times.
@@ -132,18 +134,23 @@ def predict_stream(
         raise ValueError(
             f"`stop_when_sure` must be above 0 and at most 1, got {stop_when_sure}. Try 0.95."
         )
+    moments: list[Moment] = []
+    is_early = False
     if not isinstance(loaded.model, RecurrentVideoNet):
         if stop_when_sure is not None:
             raise ValueError(
                 f"`stop_when_sure` must be used with a network that can stream, got "
                 f"{loaded.card.model_name}, which takes whole clips only."
             )
-        moments, is_early = _answer_whole(loaded, source, max_seconds), False
+        moments.append(_answer_whole(loaded, source, max_seconds))
     else:
         classifier = StreamingClassifier(loaded, every_frame=every_frame)
-        moments, is_early = _answer_frames(
-            classifier, source, stop_when_sure, max_seconds, on_frame
-        )
+        limits = _Limits(probability=stop_when_sure, seconds=max_seconds)
+        try:
+            is_early = _answer_frames(classifier, source, moments, limits, on_frame)
+        except KeyboardInterrupt:
+            if not moments or not getattr(source, "is_live", False):
+                raise
     best = top_classes(moments[-1].probabilities, loaded.card.class_names, top)
     is_file = isinstance(source, VideoReader)
     return VideoPrediction(
@@ -159,32 +166,40 @@ def predict_stream(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """When to stop before the end: at a probability, at a time; None for neither."""
+
+    probability: float | None
+    seconds: float | None
+
+
 def _answer_frames(
     classifier: StreamingClassifier,
     source: Iterable[Frame],
-    stop_when_sure: float | None,
-    max_seconds: float | None,
+    moments: list[Moment],
+    limits: _Limits,
     on_frame: OnFrame | None,
-) -> tuple[list[Moment], bool]:
-    moments: list[Moment] = []
+) -> bool:
+    """Add a moment for each frame that is looked at; whether that stopped before the end."""
     for frame in source:
-        if moments and max_seconds is not None and frame.seconds > max_seconds:
-            return moments, True
+        if moments and limits.seconds is not None and frame.seconds > limits.seconds:
+            return True
         num_before = classifier.num_frames
         probabilities = classifier.push(frame.image, frame.seconds)
         if classifier.num_frames > num_before:
             moments.append(Moment(seconds=frame.seconds, probabilities=probabilities))
         if on_frame is not None:
             on_frame(frame, probabilities)
-        if stop_when_sure is not None and float(probabilities.max()) >= stop_when_sure:
-            return moments, True
-    return moments, False
+        if limits.probability is not None and float(probabilities.max()) >= limits.probability:
+            return True
+    return False
 
 
 @torch.inference_mode()
 def _answer_whole(
     loaded: LoadedModel, source: VideoReader | StreamSource, max_seconds: float | None
-) -> list[Moment]:
+) -> Moment:
     """The one answer of a network that cannot stream."""
     preprocessing = loaded.clip_preprocessing
     images: list[Tensor] = []
@@ -201,4 +216,4 @@ def _answer_whole(
         torch.ones(1, len(images), dtype=torch.bool, device=device_of(loaded)),
     )
     probabilities = loaded.model(clips)[0].float().softmax(dim=0).cpu()
-    return [Moment(seconds=seconds[-1], probabilities=probabilities)]
+    return Moment(seconds=seconds[-1], probabilities=probabilities)

@@ -68,6 +68,7 @@ def load_test_images(
         ValueError: the data set has a class that the model does not know.
         DataNotFoundError: the data set is not there.
     """
+    preprocessing = loaded.preprocessing  # refuses a network of videos
     name = data if data is not None else loaded.card.dataset
     info = dataset_info(name, data_root=data_root)
     model_names = tuple(loaded.card.class_names)
@@ -77,6 +78,6 @@ def load_test_images(
         "test",
         data_root=data_root,
         limit=limit,
-        preprocessing=loaded.preprocessing,
+        preprocessing=preprocessing,
     )
     return dataclasses.replace(image_set, labels=mapping[image_set.labels], class_names=model_names)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from odevision import create_model
+from odevision.models.registry import takes_videos
 from odevision.models.video_registry import (
     VIDEO_MODELS,
     VideoModel,
@@ -33,6 +35,12 @@ def clips(batch: int = 4, time: int = 5) -> Clips:
 def network(name: str, seed: int = 0, **fields) -> VideoModel:
     torch.manual_seed(seed)
     return build_video_model(VIDEO_MODELS[name].config(**fields))
+
+
+def test_they_stand_in_the_registry_of_all_networks() -> None:
+    for name in NAMES:
+        assert type(create_model(name)) is VIDEO_MODELS[name].model
+        assert takes_videos(VIDEO_MODELS[name].config())
 
 
 def test_all_have_about_the_same_number_of_parameters() -> None:

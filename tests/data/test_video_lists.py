@@ -1,0 +1,141 @@
+"""Videos of one's own, in folders and in CSV lists."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from odevision.data.locate import DataNotFoundError
+from odevision.data.video_lists import (
+    group_of,
+    is_video_folder,
+    load_video_csv,
+    load_video_folder,
+)
+from odevision.data.video_set import LeakError, refuse_leak
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    for name in ("run", "jump"):
+        touch(*(tmp_path / name / f"{name}{i}.mp4" for i in range(10)))
+    touch(tmp_path / "run" / "notes.txt", tmp_path / "empty" / "readme")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("v_Lunges_g03_c02.avi", "Lunges_g03"),
+        ("-3B32lodo2M_000059_000069.mp4", "-3B32lodo2M"),
+        ("holiday.mov", "holiday.mov"),
+    ],
+)
+def test_groups_are_read_off_the_usual_names(name: str, group: str) -> None:
+    assert group_of(Path(name)) == group
+
+
+def test_a_folder_of_classes_keeps_a_fifth_for_the_test(album: Path) -> None:
+    training, test = (load_video_folder(album, split) for split in ("train", "test"))
+    assert training.class_names == test.class_names == ("jump", "run")
+    assert training.labels.bincount().tolist() == [8, 8]
+    assert test.labels.bincount().tolist() == [2, 2]
+    refuse_leak(training, test)
+    assert load_video_folder(album, "test").paths == test.paths
+    assert training.split == "train" and test.split == "test"
+
+
+def test_whole_groups_go_to_one_side(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        touch(*(tmp_path / name / f"v_{name}_g{g:02}_c{c:02}.avi"
+                for g in range(5) for c in range(3)))  # fmt: skip
+    training, test = (load_video_folder(tmp_path, split) for split in ("train", "test"))
+    refuse_leak(training, test)
+    assert test.labels.bincount().tolist() == [3, 3]
+
+
+def test_train_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    touch(tmp_path / "train" / "a" / "1.mp4", tmp_path / "train" / "b" / "2.webm")
+    touch(tmp_path / "val" / "b" / "3.mkv")
+    assert is_video_folder(tmp_path)
+    assert [path.name for path in load_video_folder(tmp_path, "train").paths] == ["1.mp4", "2.webm"]
+    test = load_video_folder(tmp_path, "test")
+    assert [path.name for path in test.paths] == ["3.mkv"] and test.labels.tolist() == [1]
+
+
+def test_a_folder_laid_out_otherwise_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="no such folder"):
+        load_video_folder(tmp_path / "gone", "train")
+    touch(tmp_path / "only" / "1.mp4")
+    with pytest.raises(ValueError, match="at least two classes, got .'only'."):
+        load_video_folder(tmp_path, "train")
+    touch(tmp_path / "x" / "train" / "a" / "1.mp4", tmp_path / "x" / "train" / "b" / "1.mp4")
+    with pytest.raises(DataNotFoundError, match="has no test folder"):
+        load_video_folder(tmp_path / "x", "test")
+    touch(tmp_path / "x" / "test" / "c" / "1.mp4")
+    with pytest.raises(ValueError, match="classes that train has not: c"):
+        load_video_folder(tmp_path / "x", "test")
+
+
+KINETICS = """label,youtube_id,time_start,time_end,split
+abseiling,-3B32lodo2M,59,69,train
+abseiling,-7kbO0v4hag,107,117,train
+zumba,zzzzzzzzzzz,0,10,train
+zumba,yyyyyyyyyyy,5,15,val
+"""
+
+
+def test_a_list_as_kinetics_has_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "k.csv").write_text(KINETICS)
+    touch(
+        tmp_path / "abseiling" / "-3B32lodo2M_000059_000069.mp4",
+        tmp_path / "train" / "zumba" / "zzzzzzzzzzz_000000_000010.mkv",
+        tmp_path / "val" / "yyyyyyyyyyy_000005_000015.mp4",
+    )
+    with caplog.at_level(logging.WARNING):
+        training = load_video_csv(tmp_path / "k.csv", "train")
+    assert "2 of 3 train videos are there" in caplog.text
+    assert training.class_names == ("abseiling", "zumba")
+    assert training.labels.tolist() == [0, 1]
+    assert training.groups == ("-3B32lodo2M", "zzzzzzzzzzz")
+    assert load_video_csv(tmp_path / "k.csv", "test").groups == ("yyyyyyyyyyy",)
+
+
+def test_a_plain_list_has_paths_and_groups(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(
+        "path,label,split,group\na/1.mp4,x,train,g1\na/2.mp4,y,train,g2\nb/3.mp4,y,test,g1\n"
+    )
+    touch(*(tmp_path / name for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4")))
+    training, test = (load_video_csv(tmp_path / "l.csv", split) for split in ("train", "test"))
+    assert training.groups == ("g1", "g2") and test.labels.tolist() == [1]
+    with pytest.raises(LeakError, match="the group g1 on both sides"):
+        refuse_leak(training, test)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "missing: label, path, split"),
+        ("path,label\na.mp4,x\n", "missing: split"),
+        ("path,label,split\na.mp4,x,test\n", "must have rows whose split is train"),
+        ("", "got none"),
+    ],
+)
+def test_a_list_that_lacks_something_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "l.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_video_csv(tmp_path / "l.csv", "train")
+
+
+def test_a_list_of_missing_videos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "k.csv").write_text(KINETICS)
+    with pytest.raises(DataNotFoundError, match="none of its 3 train videos is there"):
+        load_video_csv(tmp_path / "k.csv", "train")
+    with pytest.raises(DataNotFoundError, match="no such file"):
+        load_video_csv(tmp_path / "gone.csv", "train")
