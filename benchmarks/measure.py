@@ -44,15 +44,16 @@ def peak_bytes(call: Call) -> int | None:
     gc.collect()
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        before = _status_bytes("VmRSS")
+        before = status_bytes("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     except OSError:
         return None
     call()
-    return _status_bytes("VmHWM") - before
+    return status_bytes("VmHWM") - before
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """A field of /proc/self/status that is in kB, such as VmRSS, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024

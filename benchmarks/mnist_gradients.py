@@ -153,6 +153,8 @@ def run_once(settings: Settings, gradient: GradientName, seed: int) -> dict[str,
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder:
         config = settings.config(gradient, seed, str(Path(folder) / "run"))
+        data = config.data
+        assert isinstance(data, DataConfig)
         result = train(config, progress=meter)
         loaded = load_checkpoint(result.checkpoint_dir)
     last = meter.last_epoch
@@ -170,7 +172,7 @@ def run_once(settings: Settings, gradient: GradientName, seed: int) -> dict[str,
         "added_bytes": meter.peak_bytes - meter.bytes_before,
         "nfe_forward": last.nfe_forward,
         "nfe_backward": last.nfe_backward,
-        **_probe(loaded, settings, config.data, bf16=meter.precision == "bf16"),
+        **_probe(loaded, settings, data, bf16=meter.precision == "bf16"),
     }
 
 

@@ -1,14 +1,15 @@
-"""odevision: image classifiers made of neural ordinary differential equations.
+"""odevision: image and video classifiers made of neural ordinary differential equations.
 
 The parts, bottom-up: `odesolve` solves an initial value problem with exact gradients, `ODEBlock` is
-a layer around it, `create_model` builds whole networks. Training, evaluation and prediction are
-commands; see `odevision --help`.
+a layer around it, `create_model` builds whole networks, `StreamingClassifier` answers a video frame
+by frame. Training, evaluation and prediction are commands; see `odevision --help`.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from odevision.evaluation.streaming import StreamingClassifier
     from odevision.models import create_model, list_models
     from odevision.nn import ODEBlock
     from odevision.ode.controller import ConstantController, GridController, PIDController
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from odevision.ode.per_sample import PerSample
     from odevision.ode.solution import Solution, SolveError, Stats
     from odevision.solve import list_gradients, list_solvers, odesolve
+    from odevision.training.checkpoint import load_checkpoint
 
 __version__ = "0.1.0"
 
@@ -29,10 +31,12 @@ __all__ = [
     "Solution",
     "SolveError",
     "Stats",
+    "StreamingClassifier",
     "create_model",
     "list_gradients",
     "list_models",
     "list_solvers",
+    "load_checkpoint",
     "odesolve",
 ]
 
@@ -47,10 +51,12 @@ _HOMES = {
     "Solution": "odevision.ode.solution",
     "SolveError": "odevision.ode.solution",
     "Stats": "odevision.ode.solution",
+    "StreamingClassifier": "odevision.evaluation.streaming",
     "create_model": "odevision.models",
     "list_models": "odevision.models",
     "list_gradients": "odevision.solve",
     "list_solvers": "odevision.solve",
+    "load_checkpoint": "odevision.training.checkpoint",
     "odesolve": "odevision.solve",
 }
 

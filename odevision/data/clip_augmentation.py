@@ -10,7 +10,7 @@ from torch import Tensor
 from odevision.data import color, geometric
 
 _SHIFT, _FLIP, _TURN, _COLOR, _CUTOUT = slice(0, 2), 2, slice(3, 5), slice(5, 9), slice(9, 11)
-_NUM_COLUMNS = 11
+_IS_GRAY, _IS_INVERTED, _NUM_COLUMNS = 11, 12, 13
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,8 @@ class ClipAugmentation:
     """Which random changes to make; the defaults make none. In the order in which they stand here.
 
     Args:
+        reverse: Probability that a clip runs backwards. Not where the classes are about before and
+            after.
         crop_padding: Largest shift up, down, left or right, in pixels; continued by reflection.
         flip: "random" mirrors each clip left to right with probability 1/2. Not where left and
             right are what the classes are about.
@@ -27,9 +29,12 @@ class ClipAugmentation:
         contrast: Likewise.
         saturation: Likewise.
         hue: Largest turn of the colors, as a share of the color circle, at most 0.5.
+        grayscale: Probability to lose the colors.
+        invert: Probability to become a negative, so that only contrast tells figures from ground.
         cutout: Side of a square that is blanked at a random place, in pixels.
     """
 
+    reverse: float = 0.0
     crop_padding: int = 0
     flip: Literal["none", "random"] = "none"
     rotation_degrees: float = 0.0
@@ -38,6 +43,8 @@ class ClipAugmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    grayscale: float = 0.0
+    invert: float = 0.0
     cutout: int = 0
 
     def __post_init__(self) -> None:
@@ -49,8 +56,8 @@ class ClipAugmentation:
             raise ValueError(f"`flip` must be 'none' or 'random', got {self.flip!r}.")
         if not 0 <= self.scale < 1:
             raise ValueError(f"`scale` must be in [0, 1), got {self.scale}. Try 0.1.")
-        limits = {"rotation_degrees": 180, "brightness": 1, "contrast": 1, "saturation": 1}
-        for name, most in {**limits, "hue": 0.5}.items():
+        names = ("brightness", "contrast", "saturation", "reverse", "grayscale", "invert")
+        for name, most in {"rotation_degrees": 180, "hue": 0.5, **dict.fromkeys(names, 1)}.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"`{name}` must be in [0, {most}], got {getattr(self, name)}.")
 
@@ -90,6 +97,8 @@ def augment_clips(
 ) -> UInt8[Tensor, "batch time 3 height width"]:
     """Change a batch of training clips at random; see `ClipAugmentation` for how.
 
+    All but `reverse`: what runs backwards has other times too, so the loader does that.
+
     Args:
         frames: On any device.
         augmentation: Which changes.
@@ -126,6 +135,14 @@ def augment_clips(
             uniform=uniform[:, _COLOR].repeat_interleave(time, dim=0),
         )
         pictures = changed.round_().to(torch.uint8).view(pictures.shape)
+    if augmentation.grayscale:
+        single = pictures.view(batch * time, 3, *frames.shape[3:])
+        gray = color.to_gray(single.float()).round_().to(torch.uint8).view(pictures.shape)
+        is_gray = uniform[:, _IS_GRAY] < augmentation.grayscale
+        pictures = torch.where(is_gray[:, None, None, None], gray, pictures)
+    if augmentation.invert:
+        is_inverted = uniform[:, _IS_INVERTED] < augmentation.invert
+        pictures = torch.where(is_inverted[:, None, None, None], 255 - pictures, pictures)
     if augmentation.cutout:
         pictures = pictures.clone() if pictures.data_ptr() == frames.data_ptr() else pictures
         geometric.cut_out(pictures, augmentation.cutout, uniform[:, _CUTOUT], [*fill] * time)

@@ -138,6 +138,10 @@ class ClipLoader:
             labels = self.source.labels[indices].to(self.device, non_blocking=True)
             yield clips, labels
 
+    def _runs_backwards(self, generator: torch.Generator) -> bool:
+        share = 0.0 if self.augmentation is None else self.augmentation.reverse
+        return share > 0 and float(torch.rand((), generator=generator)) < share
+
     def _clips(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """The frames of some videos, padded to the longest, with their times and the mask."""
         parts, times = [], []
@@ -148,8 +152,11 @@ class ClipLoader:
                 generator = torch.Generator().manual_seed(key)
             seconds = self.source.seconds(index)
             chosen = sample_clip(seconds, self.sampling, generator)
-            parts.append(self.source.frames(index, chosen))
-            times.append((seconds[chosen] - seconds[chosen[0]]).float())
+            frames, at = self.source.frames(index, chosen), seconds[chosen]
+            if generator is not None and self._runs_backwards(generator):
+                frames, at = frames.flip(0), -at.flip(0)
+            parts.append(frames)
+            times.append((at - at[0]).float())
         most = max(map(len, times))
         # A padded frame repeats the last one, which the networks do not look at.
         at = [torch.arange(most).clamp(max=len(one) - 1) for one in times]

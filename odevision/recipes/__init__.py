@@ -16,7 +16,7 @@ from odevision.recipes.cifar10 import (
 from odevision.recipes.debug import debug
 from odevision.recipes.folder import folder
 from odevision.recipes.mnist import mnist, mnist_mini
-from odevision.recipes.video import motion, ucf5
+from odevision.recipes.video import hmdb51, motion, ucf5, ucf101
 from odevision.training.config import TrainConfig
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
@@ -31,6 +31,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "folder": folder,
     "motion": motion,
     "ucf5": ucf5,
+    "ucf101": ucf101,
+    "hmdb51": hmdb51,
     "debug": debug,
 }
 

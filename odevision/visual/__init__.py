@@ -4,6 +4,7 @@ from odevision.visual.caption import burn_caption
 from odevision.visual.class_probabilities import plot_class_probabilities
 from odevision.visual.confusion import plot_confusion
 from odevision.visual.corruptions import plot_corruption_examples, plot_corruptions
+from odevision.visual.frame_memory import plot_frame_memory
 from odevision.visual.image_grid import plot_gallery
 from odevision.visual.nfe import plot_nfe
 from odevision.visual.reliability import plot_reliability
@@ -22,6 +23,7 @@ __all__ = [
     "plot_confusion",
     "plot_corruption_examples",
     "plot_corruptions",
+    "plot_frame_memory",
     "plot_gallery",
     "plot_nfe",
     "plot_reliability",

@@ -14,6 +14,8 @@ ALL = {
     "contrast": 0.3,
     "saturation": 0.3,
     "hue": 0.1,
+    "grayscale": 0.5,
+    "invert": 0.5,
     "cutout": 5,
 }
 
@@ -46,6 +48,13 @@ def test_about_half_of_the_clips_are_mirrored_as_a_whole() -> None:
     is_mirrored = (result == frames.flip(4)).flatten(1).all(dim=1)
     assert (is_same | is_mirrored).all()
     assert 70 < int(is_mirrored.sum()) < 130
+
+
+def test_a_negative_and_a_gray_clip_are_just_that() -> None:
+    frames = still_clips(batch=1)
+    assert torch.equal(changed(frames, invert=1.0), 255 - frames)
+    gray = changed(frames, grayscale=1.0)
+    assert torch.equal(gray[:, :, 0], gray[:, :, 1]) and torch.equal(gray[:, :, 0], gray[:, :, 2])
 
 
 def test_motion_stays_motion() -> None:

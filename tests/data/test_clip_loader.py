@@ -8,6 +8,7 @@ from odevision.data.clip_loader import ClipLoader
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_sampling import ClipSampling
 from odevision.data.motion import MotionSet
+from odevision.types import Clips
 
 PREPARE = ClipPreprocessing(height=32, width=32, rate=8.0)
 IRREGULAR = ClipSampling(kind="irregular", num_frames=None, rate=8.0, rate_jitter=0.5, drop=0.4)
@@ -63,6 +64,18 @@ def test_seeds_and_epochs_choose_other_frames() -> None:
     assert times(0, 0) == times(0, 0)
     assert times(0, 0) != times(1, 0)
     assert times(0, 0) != times(0, 1)
+
+
+def test_some_clips_run_backwards_with_rising_times() -> None:
+    def clip_of(reverse: float) -> Clips:
+        augmentation = ClipAugmentation(reverse=reverse)
+        clips, _ = next(iter(loader(augmentation=augmentation, batch_size=1).epoch(0)))
+        return clips
+
+    forwards, backwards = clip_of(0.0), clip_of(1.0)
+    assert torch.equal(backwards.frames, forwards.frames.flip(1))
+    torch.testing.assert_close(backwards.seconds.diff(), forwards.seconds.diff().flip(1))
+    assert backwards.seconds[0, 0] == 0
 
 
 def test_without_shuffling_clips_are_the_same_in_every_epoch() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from live_bytes import LiveBytes
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from benchmarks.live_bytes import LiveBytes
 from odevision.models.video import (
     RecurrentVideoNet,
     VideoConvGRUConfig,

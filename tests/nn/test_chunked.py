@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from live_bytes import LiveBytes
 from torch import Tensor, nn
 
+from benchmarks.live_bytes import LiveBytes
 from odevision.nn.chunked import advance_in_chunks
 from odevision.nn.conv_gru import ConvGRUCell
 from odevision.nn.gap_ode import GapODE

@@ -17,6 +17,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, alive: Sequence[Tensor] = ()) -> None:
+        """Begin at nothing."""
         super().__init__()
         self.now = self.most = 0
         # Kept, so that no other piece of memory comes to have the same address.
@@ -24,6 +25,7 @@ class LiveBytes(TorchDispatchMode):
         self._seen = {storage.data_ptr() for storage in self._alive}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and count what it made."""
         result = func(*args, **(kwargs or {}))
         for x in pytree.tree_leaves(result):
             if isinstance(x, Tensor):

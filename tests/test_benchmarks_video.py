@@ -1,0 +1,44 @@
+"""The benchmarks of videos run and say what they promise, at a size of seconds."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import video_memory, video_streaming
+from odevision.models.video import VideoODERNNConfig
+from odevision.training.checkpoint import load_checkpoint
+from odevision.training.config import TrainConfig
+from odevision.training.loop import train
+from odevision.training.video_data import VideoDataConfig
+
+
+def test_memory_is_flat_in_chunks_and_the_gradient_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(video_memory, "FRAMES", (16, 32))
+    monkeypatch.setattr(video_memory, "SIZE", (48, 64))
+    methods = {name: video_memory.METHODS[name] for name in ("plain", "in chunks")}
+    monkeypatch.setattr(video_memory, "METHODS", methods)
+    rows = {(row["method"], row["frames"]): row for row in video_memory.measure("video-odernn", 1)}
+    plain, chunked = (
+        [rows[method, n]["live_bytes"] for n in (16, 32)] for method in ("plain", "in chunks")
+    )
+    assert plain[1] > 1.7 * plain[0] and chunked[1] < 1.1 * chunked[0]
+    assert all(
+        row["gradient_difference"] < 1e-5 for (name, _), row in rows.items() if name != "plain"
+    )
+    text = video_memory.report("video-odernn", 1, list(rows.values()))
+    assert "Most over least live bytes" in text
+
+
+def test_a_long_video_is_made_and_watched(tmp_path: Path) -> None:
+    data = VideoDataConfig(name="motion", limit=10, height=32, width=32, batch_size=10)
+    model = VideoODERNNConfig(num_classes=10, stem_width=8, widths=(8,))
+    config = TrainConfig(model=model, data=data, epochs=1, device="cpu", out=str(tmp_path / "run"))
+    loaded = load_checkpoint(train(config).run_dir)
+    path = tmp_path / "long.mp4"
+    assert video_streaming.make_video(path, [], minutes=0.2) == 300
+    result = video_streaming.watch(loaded, path)
+    assert result["num_frames"] == 300
+    assert result["resident_least"] <= result["resident_most"]
+    assert "| frames | 300" in video_streaming.report("m", (32, 32), result)

@@ -1,0 +1,72 @@
+"""Figures of videos: probabilities over time, share watched, memory; captions in frames."""
+
+import numpy as np
+import torch
+from test_figures import check_texts
+
+from odevision.visual import (
+    burn_caption,
+    plot_class_probabilities,
+    plot_frame_memory,
+    plot_share_watched,
+)
+
+
+def test_the_most_probable_classes_are_drawn_over_time() -> None:
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(20), size=30)
+    probabilities[:, 7] = np.linspace(0.1, 0.99, 30)
+    names = [f"class {i}" for i in range(20)]
+    seconds = [i / 8 for i in range(30)]
+    figure = plot_class_probabilities(seconds, probabilities, names, title="clip.avi")
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert len(labels) == 6 and labels[0] == "class 7"
+    assert axes.get_lines()[0].get_ydata()[-1] == 0.99
+    check_texts(figure)
+
+
+def test_a_single_answer_and_two_classes_are_drawn() -> None:
+    figure = plot_class_probabilities([0.0], np.array([[0.3, 0.7]]), ["a", "b"])
+    assert len(figure.axes[0].get_lines()) == 3  # and the line of equal probabilities
+    check_texts(figure)
+
+
+def test_accuracy_is_drawn_against_the_share_watched() -> None:
+    points = {
+        "video-odernn": [(0.1, 0.5), (0.5, 0.8), (1.0, 0.9)],
+        "video-once": [(0.1, 0.4), (1.0, 0.85)],
+    }
+    figure = plot_share_watched(points, title="ucf5")
+    lines = figure.axes[0].get_lines()
+    assert [line.get_label() for line in lines] == list(points)
+    assert list(lines[0].get_xdata()) == [10, 50, 100]
+    assert list(lines[0].get_ydata()) == [50, 80, 90]
+    check_texts(figure)
+
+
+def test_memory_is_drawn_against_frames() -> None:
+    figure = plot_frame_memory({"plain": [(16, 2**24), (64, 2**26)], "chunks": [(16, 2**22)]})
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "64"]
+    assert list(axes.get_lines()[0].get_ydata()) == [16, 64]
+    check_texts(figure)
+
+
+def test_a_caption_is_written_at_the_bottom_of_a_new_frame() -> None:
+    image = torch.full((3, 120, 160), 90, dtype=torch.uint8)
+    captioned = burn_caption(image, "Lunges 97%", 0.97)
+    assert captioned.shape == image.shape and captioned.dtype == torch.uint8
+    assert torch.equal(captioned[:, :100], image[:, :100])
+    assert not torch.equal(captioned[:, 105:], image[:, 105:])
+    assert (image == 90).all()
+    bar = captioned[:, -1].float()
+    assert torch.equal(bar[:, 0], bar[:, 150]) and not torch.equal(bar[:, 0], bar[:, 159])
+
+
+def test_a_caption_fits_in_tiny_frames_and_long_texts_are_cut() -> None:
+    for size in ((8, 8), (2, 3), (64, 1)):
+        image = torch.zeros(3, *size, dtype=torch.uint8)
+        assert burn_caption(image, "a very long name of a class 100%", 1.0).shape == image.shape
