@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from odevision.cli.output import notes_console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from odevision.cli.plot_video import VideoSubject
     from odevision.data.image_set import ImageSet
     from odevision.evaluation.answers import Answers
     from odevision.training.checkpoint import LoadedModel
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Draw a trained model: predictions.png (test images with true and predicted class),
 confusion.png, trajectories.png (paths of the features through the ODE blocks), and, where the
-run's metrics are kept, training_curves.png and nfe.png.
+run's metrics are kept, training_curves.png and nfe.png. Of a network of videos: predictions.png
+(strips of frames), confusion.png, share_watched.png, training_curves.png and nfe.png.
 
 Example: odevision plot runs/mnist-mini --out pictures
 """
@@ -137,7 +140,7 @@ def _history(loaded: "LoadedModel"):
     return read_history(path)
 
 
-def _training_curves(subject: _Subject) -> "Figure":
+def _training_curves(subject: "_Subject | VideoSubject") -> "Figure":
     from odevision.visual import plot_training_curves
 
     epochs = _history(subject.loaded).epochs
@@ -146,11 +149,10 @@ def _training_curves(subject: _Subject) -> "Figure":
     return plot_training_curves(epochs, title=f"{subject.name}: training")
 
 
-def _nfe(subject: _Subject) -> "Figure":
-    from odevision.evaluation.answers import ode_blocks
+def _nfe(subject: "_Subject | VideoSubject") -> "Figure":
     from odevision.visual import plot_nfe
 
-    if not ode_blocks(subject.loaded):
+    if not subject.loaded.card.solver:
         raise _NothingToDrawError(f"a {subject.loaded.card.model_name} has no ODE block")
     steps = _history(subject.loaded).steps
     if all(record.get("nfe_forward") is None for record in steps):
@@ -171,13 +173,12 @@ _PICTURES: dict[str, Callable[[_Subject], "Figure"]] = {
 }
 
 
-def _answer(options: PlotOptions) -> _Subject:
-    from odevision.cli.model import load_model, short_name
+def _answer(loaded: "LoadedModel", options: PlotOptions) -> _Subject:
+    from odevision.cli.model import short_name
     from odevision.cli.progress import batch_progress
     from odevision.evaluation.answers import answer_split
     from odevision.evaluation.split import load_test_images
 
-    loaded = load_model(options.model, device=options.device)
     image_set = load_test_images(
         loaded, data=options.data, data_root=options.data_root, limit=options.limit
     )
@@ -197,17 +198,27 @@ def run(words: Sequence[str], *, verb: str = "plot") -> int:
         The exit code.
     """
     options = parse_options(PlotOptions, words, verb=verb, description=_DESCRIPTION)
-    from odevision.cli.model import run_directory
+    from odevision.cli.evaluate_measure import picture_folder
+    from odevision.cli.model import load_model
+    from odevision.cli.plot_video import VIDEO_PICTURES, answer_subject
     from odevision.visual import save_figure
 
-    subject = _answer(options)
-    run_dir = run_directory(subject.loaded)
-    default = run_dir / "plots" if run_dir is not None else Path("plots") / subject.name
-    folder = Path(options.out) if options.out is not None else default
+    loaded = load_model(options.model, device=options.device)
+    folder = picture_folder(loaded, options.out)
+    pictures: dict[str, Callable[[], Figure]]
+    if loaded.takes_videos:
+        videos = answer_subject(
+            loaded, data=options.data, data_root=options.data_root, limit=options.limit
+        )
+        shared = {"training_curves.png": _training_curves, "nfe.png": _nfe}
+        pictures = {name: partial(draw, videos) for name, draw in (VIDEO_PICTURES | shared).items()}
+    else:
+        subject = _answer(loaded, options)
+        pictures = {name: partial(draw, subject) for name, draw in _PICTURES.items()}
     notes = notes_console()
-    for name, draw in _PICTURES.items():
+    for name, draw in pictures.items():
         try:
-            figure = draw(subject)
+            figure = draw()
         except _NothingToDrawError as reason:
             notes.print(f"{name} was not written: {reason}", markup=False, soft_wrap=True)
             continue

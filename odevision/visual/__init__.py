@@ -4,6 +4,7 @@ from odevision.visual.caption import burn_caption
 from odevision.visual.class_probabilities import plot_class_probabilities
 from odevision.visual.confusion import plot_confusion
 from odevision.visual.corruptions import plot_corruption_examples, plot_corruptions
+from odevision.visual.filmstrips import Filmstrip, plot_filmstrips
 from odevision.visual.frame_memory import plot_frame_memory
 from odevision.visual.image_grid import plot_gallery
 from odevision.visual.nfe import plot_nfe
@@ -17,12 +18,14 @@ from odevision.visual.training_curves import plot_training_curves
 from odevision.visual.trajectories import plot_trajectories
 
 __all__ = [
+    "Filmstrip",
     "SolverTraining",
     "burn_caption",
     "plot_class_probabilities",
     "plot_confusion",
     "plot_corruption_examples",
     "plot_corruptions",
+    "plot_filmstrips",
     "plot_frame_memory",
     "plot_gallery",
     "plot_nfe",

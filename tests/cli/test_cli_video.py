@@ -28,7 +28,7 @@ def video_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "tiny"
     words = ["train", "motion", "--epochs", "1", "--data.limit", "40", "--data.batch-size", "8"]
     words += ["--model.stem-width", "8", "--model.widths", "8", "--device", "cpu"]
-    words += ["--out", str(run)]
+    words += ["--log-every-steps", "2", "--out", str(run)]
     assert main(words) == 0
     return run
 
@@ -232,7 +232,19 @@ def test_options_of_videos_are_refused_for_images(invoke, video_run: Path) -> No
     assert outcome.code == 2 and "`--sweep` needs a network of images" in outcome.err
 
 
-@pytest.mark.parametrize("verb", ["calibrate", "plot", "benchmark"])
+def test_plot_draws_strips_and_curves(invoke, video_run: Path, tmp_path: Path) -> None:
+    outcome = invoke("plot", video_run, "--limit", "12", "--out", tmp_path / "pictures")
+    assert outcome.code == 0, outcome.err
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        "confusion.png",
+        "nfe.png",
+        "predictions.png",
+        "share_watched.png",
+        "training_curves.png",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["calibrate", "benchmark"])
 def test_verbs_for_images_say_so(invoke, video_run: Path, verb: str) -> None:
     outcome = invoke(verb, video_run)
     assert outcome.code == 2

@@ -5,8 +5,10 @@ import torch
 from test_figures import check_texts
 
 from odevision.visual import (
+    Filmstrip,
     burn_caption,
     plot_class_probabilities,
+    plot_filmstrips,
     plot_frame_memory,
     plot_share_watched,
 )
@@ -52,6 +54,24 @@ def test_memory_is_drawn_against_frames() -> None:
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "64"]
     assert list(axes.get_lines()[0].get_ydata()) == [16, 64]
+    check_texts(figure)
+
+
+def test_strips_say_what_was_right_and_what_was_wrong() -> None:
+    def strip(label: str, num_frames: int) -> Filmstrip:
+        return Filmstrip(
+            frames=torch.randint(256, (num_frames, 3, 12, 16), dtype=torch.uint8),
+            seconds=[i / 4 for i in range(num_frames)],
+            true_label="Lunges",
+            label=label,
+            probability=0.83,
+        )
+
+    figure = plot_filmstrips([strip("Lunges", 5), strip("JumpingJack", 3)], title="test")
+    texts = [part.get_suptitle() for part in figure.subfigs]
+    assert texts[0].startswith("✓ Lunges (83%)") and texts[1].startswith("✗ JumpingJack")
+    assert all("true: Lunges" in text for text in texts)
+    assert [sum(axes.axison for axes in part.axes) for part in figure.subfigs] == [5, 3]
     check_texts(figure)
 
 

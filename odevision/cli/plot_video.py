@@ -1,0 +1,108 @@
+"""The pictures of `odevision plot` that only networks of videos have."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from odevision.data.clip_source import ClipSource
+    from odevision.evaluation.answers import Answers
+    from odevision.training.card import LoadedModel
+
+_NUM_STRIPS, _NUM_FRAMES = 8, 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSubject:
+    """What the pictures are of.
+
+    Args:
+        name: of the model, for titles.
+        loaded: the model.
+        source: the test videos.
+        answers: its answers to them.
+    """
+
+    name: str
+    loaded: "LoadedModel"
+    source: "ClipSource"
+    answers: "Answers"
+
+
+def answer_subject(
+    loaded: "LoadedModel", *, data: str | None, data_root: str | None, limit: int | None
+) -> VideoSubject:
+    """Answer the test videos.
+
+    Args:
+        loaded: a network of videos.
+        data: data set, folder or CSV file; None takes what it was trained on.
+        data_root: where data sets lie.
+        limit: only so many videos.
+    """
+    from odevision.cli.model import short_name
+    from odevision.cli.progress import batch_progress
+    from odevision.evaluation.video_answers import answer_videos, load_test_videos
+
+    source, labels = load_test_videos(loaded, data=data, data_root=data_root, limit=limit)
+    with batch_progress("answering test videos") as on_batch:
+        answers, _ = answer_videos(loaded, source, labels, on_batch=on_batch)
+    return VideoSubject(name=short_name(loaded), loaded=loaded, source=source, answers=answers)
+
+
+def _title(subject: VideoSubject) -> str:
+    right = subject.answers.accuracy
+    return f"{subject.name}, {len(subject.source):,} {subject.source.name} test videos: {right:.1%}"
+
+
+def _predictions(subject: VideoSubject) -> "Figure":
+    import torch
+
+    from odevision.visual import Filmstrip, plot_filmstrips
+
+    names = subject.loaded.card.class_names
+    answers, strips = subject.answers, []
+    num = min(_NUM_STRIPS, len(subject.source))
+    # Evenly over the split, which is sorted by class.
+    for index in (torch.arange(num) * len(subject.source) // num).tolist():
+        seconds = subject.source.seconds(index)
+        chosen = torch.linspace(0, len(seconds) - 1, _NUM_FRAMES).round().long().unique()
+        best = int(answers.probabilities[index].argmax())
+        strips.append(
+            Filmstrip(
+                frames=subject.source.frames(index, chosen),
+                seconds=seconds[chosen].tolist(),
+                true_label=names[int(answers.labels[index])],
+                label=names[best],
+                probability=float(answers.probabilities[index, best]),
+            )
+        )
+    return plot_filmstrips(strips, title=_title(subject))
+
+
+def _confusion(subject: VideoSubject) -> "Figure":
+    from odevision.evaluation.evaluate import summarize
+    from odevision.visual import plot_confusion
+
+    found = summarize(subject.loaded, subject.source, subject.answers)
+    return plot_confusion(
+        found.confusion_matrix, found.class_names, title=_title(subject), samples="videos"
+    )
+
+
+def _share_watched(subject: VideoSubject) -> "Figure":
+    from odevision.evaluation.video_answers import check_watched
+    from odevision.visual import plot_share_watched
+
+    watched = check_watched(subject.loaded, subject.source, subject.answers)
+    points = [(one.share, one.accuracy) for one in watched]
+    return plot_share_watched({subject.name: points}, title=_title(subject))
+
+
+VIDEO_PICTURES: dict[str, Callable[[VideoSubject], "Figure"]] = {
+    "predictions.png": _predictions,
+    "confusion.png": _confusion,
+    "share_watched.png": _share_watched,
+}
