@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from odevision.data.sources import list_datasets
+from odevision.data.video_sources import VIDEO_DATASETS
 from odevision.models.registry import list_models
 from odevision.recipes import list_recipes
 from odevision.solve import list_gradients, list_solvers
@@ -14,7 +15,7 @@ LISTS = {
     "recipes": list_recipes,
     "solvers": list_solvers,
     "gradients": list_gradients,
-    "datasets": list_datasets,
+    "datasets": lambda: [*list_datasets(), *VIDEO_DATASETS],
     "weights": list_weights,
 }
 

@@ -10,7 +10,7 @@ import torch
 
 from odevision.models.odenet import ODENetConfig
 from odevision.training import loop
-from odevision.training.config import DataConfig, TrainConfig
+from odevision.training.config import DataConfig
 from odevision.training.loop import train
 from odevision.training.progressive import shrink, training_side
 
@@ -19,8 +19,7 @@ MODEL = ODENetConfig(solver="heun", num_steps=1)
 
 def sides(epochs: int, smallest: int | None, fraction: float = 0.6, full: int = 32) -> list[int]:
     data = DataConfig(progressive_size=smallest, progressive_fraction=fraction)
-    config = TrainConfig(model=MODEL, data=data, epochs=epochs)
-    return [training_side(config, epoch, full) for epoch in range(epochs)]
+    return [training_side(data, epoch, full, epochs=epochs) for epoch in range(epochs)]
 
 
 def test_sides_grow_by_an_eighth_and_share_the_epochs_before_the_full_size() -> None:
