@@ -5,7 +5,7 @@
 
 Copies the newest checkpoint and the metrics of its run to odevision/weights/NAME, without the
 training state, and adds what was measured on the test set to the card. --sweep, --corruptions,
---mirror and --ood of `evaluate` go into the card too, where they were asked for; they may lie in
+--mirror, --ood, --rates and --watched of `evaluate` go into the card too, where they were asked for; they may lie in
 documents of their own, all of the same checkpoint, behind the first:
 
     python tools/ship_weights.py RUN NAME evaluation.json sweep.json corruptions.json
@@ -22,7 +22,7 @@ from typing import Any
 from odevision.training.checkpoint import STATE_FILE, Card, find_checkpoint, read_card
 
 KEPT = ("accuracy", "loss", "num_samples", "nfe", "per_class")
-SECTIONS = ("consistency", "sweep", "corruptions", "mirror", "ood")
+SECTIONS = ("consistency", "sweep", "corruptions", "mirror", "ood", "rates", "watched")
 CALIBRATION = ("ece", "calibrated_ece", "calibrated_loss")
 
 

@@ -57,7 +57,7 @@ Example: odevision evaluate runs/mnist-mini --consistency --json
          odevision evaluate runs/ucf5 --data-root DATA --rates --watched
 """
 
-_IMAGES_ONLY = ("consistency", "sweep", "corruptions", "mirror", "ood", "num_workers")
+_IMAGES_ONLY = ("sweep", "corruptions", "mirror", "ood", "num_workers")
 _VIDEOS_ONLY = ("rates", "watched")
 
 

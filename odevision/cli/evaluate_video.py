@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from odevision.cli.errors import UsageError
-from odevision.cli.evaluate_measure import picture_folder
-from odevision.cli.evaluate_tables import show_evaluation
+from odevision.cli.evaluate_measure import picture_folder, refuse_without_ode
+from odevision.cli.evaluate_tables import show_consistency, show_evaluation
 from odevision.cli.output import (
     notes_console,
     only_results_on_stdout,
@@ -19,6 +19,7 @@ from odevision.cli.output import (
 
 if TYPE_CHECKING:
     from odevision.evaluation.calibration import CalibrationReport
+    from odevision.evaluation.consistency import Variant
     from odevision.evaluation.evaluate import Evaluation
     from odevision.evaluation.video_answers import RateResult, WatchedResult
     from odevision.training.card import LoadedModel
@@ -31,6 +32,7 @@ class VideoEvaluationRequest:
     """What `odevision evaluate` is asked to measure on videos.
 
     Args:
+        consistency: also answer under other solvers.
         data: video data set, folder or CSV file; None takes what the model was trained on.
         data_root: where data sets lie.
         limit: only so many videos.
@@ -42,6 +44,7 @@ class VideoEvaluationRequest:
         batch_size: videos at once; None for 8.
     """
 
+    consistency: bool
     data: str | None
     data_root: str | None
     limit: int | None
@@ -58,6 +61,7 @@ class _Report:
     evaluation: "Evaluation"
     calibration: "CalibrationReport"
     mean_frames: float
+    consistency: "list[Variant] | None" = None
     rates: "list[RateResult] | None" = None
     watched: "list[WatchedResult] | None" = None
 
@@ -88,6 +92,7 @@ def evaluate_videos(loaded: "LoadedModel", request: VideoEvaluationRequest) -> i
 def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
     from odevision.cli.progress import batch_progress
     from odevision.evaluation.calibration import calibration_report
+    from odevision.evaluation.consistency import compare_solvers
     from odevision.evaluation.evaluate import summarize
     from odevision.evaluation.video_answers import (
         answer_videos,
@@ -96,6 +101,8 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
         load_test_videos,
     )
 
+    if request.consistency:
+        refuse_without_ode(loaded, "--consistency")
     size = request.batch_size or _BATCH_SIZE
     source, labels = load_test_videos(
         loaded, data=request.data, data_root=request.data_root, limit=request.limit
@@ -109,6 +116,14 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
             calibration=calibration_report(answers, loaded.card),
             mean_frames=mean_frames,
         )
+        if request.consistency:
+            report.consistency = compare_solvers(
+                loaded,
+                answers,
+                lambda variant: answer_videos(
+                    variant, source, labels, batch_size=size, on_batch=on_batch
+                )[0],
+            )
         if request.rates:
             report.rates = check_rates(loaded, source, answers, batch_size=size, on_batch=on_batch)
         if request.watched:
@@ -122,7 +137,7 @@ def _document(report: _Report) -> dict[str, Any]:
     document = dataclasses.asdict(report.evaluation)
     document["calibration"] = dataclasses.asdict(report.calibration)
     document["mean_frames"] = report.mean_frames
-    for name in ("rates", "watched"):
+    for name in ("consistency", "rates", "watched"):
         section = getattr(report, name)
         if section is not None:
             document[name] = [dataclasses.asdict(one) for one in section]
@@ -141,6 +156,8 @@ def _show(report: _Report) -> None:
         },
         samples="videos",
     )
+    if report.consistency is not None:
+        show_consistency(evaluation, report.consistency)
     console = results_console()
     if report.rates is not None:
         console.print("At other frame rates, with the same weights:")

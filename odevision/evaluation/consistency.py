@@ -36,7 +36,8 @@ class Variant:
         accuracy: share of right answers, 0 to 1.
         loss: mean cross-entropy in nats.
         nfe: vector field evaluations in a forward pass.
-        changed_share: share of the images whose predicted class differs from the model's own.
+        changed_share: share of the images or videos whose predicted class differs from the model's
+            own.
         largest_change: largest difference of any class probability.
         accuracy_change: accuracy less the model's own, -1 to 1.
         mean_logit_distance: L2 distance of an image's class scores from the model's own, mean over
@@ -129,17 +130,37 @@ def check_consistency(
     Returns:
         One entry a variant; none for a model without ODE blocks.
     """
-    variants = []
-    predicted = answers.probabilities.argmax(dim=1)
-    for name, overrides in solver_variants(loaded.card.solver).items():
-        variant = load_checkpoint(loaded.path, device=device_of(loaded), **overrides)
-        other = answer_split(
+
+    def answer(variant: LoadedModel) -> Answers:
+        return answer_split(
             variant,
             image_set,
             batch_size=batch_size,
             num_workers=num_workers,
             on_batch=on_batch,
         )
+
+    return compare_solvers(loaded, answers, answer)
+
+
+def compare_solvers(
+    loaded: LoadedModel, answers: Answers, answer: Callable[[LoadedModel], Answers]
+) -> list[Variant]:
+    """Compare a model's answers, to images or videos, with those under other solvers.
+
+    Args:
+        loaded: the model.
+        answers: its own.
+        answer: gives the answers of the model it is called with to the same images or videos.
+
+    Returns:
+        One entry a variant; none for a model without ODE blocks.
+    """
+    variants = []
+    predicted = answers.probabilities.argmax(dim=1)
+    for name, overrides in solver_variants(loaded.card.solver).items():
+        variant = load_checkpoint(loaded.path, device=device_of(loaded), **overrides)
+        other = answer(variant)
         changed = other.probabilities.argmax(dim=1) != predicted
         distances = logit_distances(answers.logits, other.logits)
         variants.append(

@@ -81,13 +81,20 @@ def test_a_folder_of_videos_is_trained_on_with_its_own_classes(invoke, tmp_path:
 
 
 def test_evaluation_measures_rates_and_shares(invoke, video_run: Path) -> None:
-    outcome = invoke("evaluate", video_run, "--limit", "20", "--rates", "--watched", "--json")
+    outcome = invoke(
+        "evaluate", video_run, "--limit", "20", "--rates", "--watched", "--consistency", "--json"
+    )
     assert outcome.code == 0
     document = json.loads(outcome.out)
     assert document["num_samples"] == 20 and document["data"] == "motion"
     assert 0 <= document["accuracy"] <= 1 and document["nfe"] > 0
     assert len(document["rates"]) == 4 and document["watched"][-1]["share"] == 1.0
     assert document["watched"][-1]["accuracy"] == document["accuracy"]
+    assert [one["name"] for one in document["consistency"]][:2] == [
+        "4x the steps",
+        "dopri5 at 1e-05",
+    ]
+    assert document["consistency"][0]["nfe"] == 4 * document["nfe"]
     assert np.array(document["confusion_matrix"]).sum() == 20
     shown = invoke("evaluate", video_run, "--limit", "20", "--rates", "--watched", "--plot")
     assert shown.code == 0 and "half the rate" in shown.out and "videos" in shown.out
