@@ -5,8 +5,8 @@
 
 Copies the newest checkpoint and the metrics of its run to odevision/weights/NAME, without the
 training state, and adds what was measured on the test set to the card. --sweep, --corruptions,
---mirror, --ood, --rates and --watched of `evaluate` go into the card too, where they were asked for; they may lie in
-documents of their own, all of the same checkpoint, behind the first:
+--mirror, --ood, --rates and --watched of `evaluate` go into the card too, where they were asked
+for; they may lie in documents of their own, all of the same checkpoint, behind the first:
 
     python tools/ship_weights.py RUN NAME evaluation.json sweep.json corruptions.json
 """
