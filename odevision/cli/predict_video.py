@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -102,11 +102,11 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
     errors: list[tuple[str, str]] = []
     names = _unused_names()
     with only_results_on_stdout() if request.json else contextlib.nullcontext():
-        for name, open_source in _sources(request, errors):
+        for video in _videos(request, errors):
             try:
-                prediction = _watch(loaded, request, open_source, names(name))
+                prediction = _watch(loaded, request, video, names(video.name))
             except VideoReadError as error:
-                errors.append((name, error.message))
+                errors.append((video.name, error.message))
                 continue
             predictions.append(prediction)
     if request.json:
@@ -123,10 +123,22 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
     return 2 if errors else 0
 
 
-def _sources(
-    request: VideoRequest, errors: list[tuple[str, str]]
-) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Name and opener of each video; what names none goes to `errors`."""
+class _Video(NamedTuple):
+    """One thing to watch.
+
+    Attributes:
+        name: For messages.
+        open: Takes `cover`, the height and width that frames must cover, or None to keep theirs.
+        is_once: Whether it can be opened once only.
+    """
+
+    name: str
+    open: Callable[..., Any]
+    is_once: bool
+
+
+def _videos(request: VideoRequest, errors: list[tuple[str, str]]) -> Iterator[_Video]:
+    """What to watch; what names nothing goes to `errors`."""
     from odevision.data.video import open_video
     from odevision.data.video_stream import open_image_sequence
     from odevision.data.webcam import open_webcam
@@ -134,32 +146,31 @@ def _sources(
 
     if request.webcam:
         camera = int(request.camera) if request.camera.isdecimal() else request.camera
-        yield f"camera {camera}", lambda: open_webcam(camera)
-        return
+        yield _Video(f"camera {camera}", functools.partial(open_webcam, camera), True)
     for path in request.paths:
         if path == _STDIN:
-            yield "stdin", lambda: _open_stdin(request)
+            yield _Video("stdin", functools.partial(_open_stdin, request), True)
         elif request.image_rate is not None:
             open_images = functools.partial(open_image_sequence, rate=request.image_rate)
-            yield path, functools.partial(open_images, path)
+            yield _Video(path, functools.partial(open_images, path), False)
         else:
             files, missing = find_videos([path])
             errors.extend(missing)
             for file in files:
-                yield str(file), functools.partial(open_video, file)
+                yield _Video(str(file), functools.partial(open_video, file), False)
 
 
-def _open_stdin(request: VideoRequest) -> "StreamSource":
+def _open_stdin(request: VideoRequest, *, cover: tuple[int, int] | None) -> "StreamSource":
     from odevision.data.video_pipe import open_mjpeg_pipe, open_raw_pipe
 
     if request.raw is None:
-        return open_mjpeg_pipe(rate=request.image_rate)
+        return open_mjpeg_pipe(rate=request.image_rate, cover=cover)
     match = _RAW.fullmatch(request.raw)
     if match is None:
         raise UsageError(f"`--raw` must be WIDTHxHEIGHT, such as 320x240, got {request.raw}")
     assert request.image_rate is not None
     pixels = int(match[2]), int(match[1])
-    return open_raw_pipe(pixels=pixels, rate=request.image_rate)
+    return open_raw_pipe(pixels=pixels, rate=request.image_rate, cover=cover)
 
 
 def _unused_names() -> Callable[[str], str]:
@@ -179,13 +190,16 @@ def _unused_names() -> Callable[[str], str]:
 
 
 def _watch(
-    loaded: "LoadedModel", request: VideoRequest, open_source: Callable[[], Any], name: str
+    loaded: "LoadedModel", request: VideoRequest, video: _Video, name: str
 ) -> "VideoPrediction":
     """Answer one video and write what was asked for."""
     from odevision.evaluation.predict_video import predict_stream
 
     folder = Path(request.out or "predictions")
-    with open_source() as source:
+    # Shrunk by the decoder, as for training and evaluation: the same frames, the same answers.
+    small = loaded.clip_preprocessing.size
+    cover = None if request.caption and video.is_once else small
+    with video.open(cover=cover) as source:
 
         def predict(on_frame: Any = None) -> "VideoPrediction":
             return predict_stream(
@@ -198,8 +212,12 @@ def _watch(
                 on_frame=on_frame,
             )
 
-        if request.caption:
-            prediction = _write_captioned(predict, loaded, folder / f"{name}-caption.mp4")
+        path = folder / f"{name}-caption.mp4"
+        if request.caption and video.is_once:
+            prediction = _write_captioned(predict, loaded, None, path)
+        elif request.caption:
+            with video.open(cover=None) as originals:
+                prediction = _write_captioned(predict, loaded, iter(originals), path)
         elif _is_live(source) and not request.json:
             prediction = predict(_live_line(loaded))
         else:
@@ -230,9 +248,19 @@ def _live_line(loaded: "LoadedModel") -> Callable[["Frame", Any], None]:
 
 
 def _write_captioned(
-    predict: Callable[[Any], "VideoPrediction"], loaded: "LoadedModel", path: Path
+    predict: Callable[[Any], "VideoPrediction"],
+    loaded: "LoadedModel",
+    originals: "Iterator[Frame] | None",
+    path: Path,
 ) -> "VideoPrediction":
-    """Predict while the frames, each with the answer in it, are encoded one by one."""
+    """Predict while the frames, each with the answer in it, are encoded one by one.
+
+    Args:
+        predict: takes what is to be called with each frame and the answer after it.
+        loaded: names the classes.
+        originals: the same frames at their own size; None takes those that are predicted from.
+        path: of the new video.
+    """
     import queue
     import threading
 
@@ -256,7 +284,8 @@ def _write_captioned(
         best = int(probabilities.argmax())
         share = float(probabilities[best])
         text = f"{loaded.card.class_names[best]} {share:.0%}"
-        image = burn_caption(frame.image, text, share)
+        original = frame if originals is None else next(originals, frame)
+        image = burn_caption(original.image, text, share)
         frames.put(Frame(image=image, seconds=frame.seconds))
 
     writer = threading.Thread(target=write)

@@ -201,7 +201,8 @@ def frames_until_ctrl_c() -> Iterator[Frame]:
 def test_ctrl_c_ends_a_camera_with_an_answer(
     invoke, video_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_camera(camera: int) -> StreamSource:
+    def open_camera(camera: int, *, cover: tuple[int, int] | None) -> StreamSource:
+        assert cover == (32, 32)
         return StreamSource(frames_until_ctrl_c(), name=f"camera {camera}", is_live=True)
 
     monkeypatch.setattr("odevision.data.webcam.open_webcam", open_camera)

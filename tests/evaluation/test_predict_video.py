@@ -5,13 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from video_cases import encode
+from video_cases import bar_frames, encode
 from video_models import small_video_model
 
+from odevision.data.clip_source import VideoFiles
+from odevision.data.frame_cache import FrameCache
 from odevision.data.motion import write_motion_videos
 from odevision.data.video import open_video
+from odevision.data.video_set import VideoSet
 from odevision.data.video_stream import open_arrays
+from odevision.data.video_writer import write_video
 from odevision.evaluation.predict_video import VideoPrediction, find_videos, predict_stream
+from odevision.evaluation.video_answers import answer_videos
 from odevision.training.card import LoadedModel
 
 
@@ -128,3 +133,23 @@ def test_a_prediction_is_the_same_whatever_was_watched_before(
 ) -> None:
     first = predict(loaded, video).moments[-1].probabilities
     assert torch.equal(predict(loaded, video).moments[-1].probabilities, first)
+
+
+def test_prediction_and_evaluation_see_the_same_frames(
+    loaded: LoadedModel, video: Path, tmp_path: Path
+) -> None:
+    big = write_video(tmp_path / "videos" / "big.mp4", bar_frames(30, height=96, width=130))
+    videos = VideoSet(
+        paths=(video, big),
+        labels=torch.tensor([0, 1]),
+        groups=("a", "b"),
+        class_names=loaded.card.class_names,
+        name="two",
+        split="test",
+    )
+    source = VideoFiles(videos, FrameCache(loaded.clip_preprocessing, tmp_path / "cache"))
+    answers, _ = answer_videos(loaded, source, videos.labels, batch_size=2)
+    for path, evaluated in zip(videos.paths, answers.probabilities, strict=True):
+        with open_video(path, cover=loaded.clip_preprocessing.size) as reader:
+            predicted = predict_stream(loaded, reader).moments[-1].probabilities
+        torch.testing.assert_close(predicted, evaluated, atol=1e-5, rtol=0)
