@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from video_cases import encode, with_stopped_clock
 
 from odevision.data.motion import MOTION_CLASSES, write_motion_videos
 from odevision.data.video import open_video
@@ -266,3 +267,40 @@ def test_lists_name_what_there_is_for_videos(invoke) -> None:
     assert "video-odernn" in invoke("models").out
     assert "motion" in invoke("recipes").out
     assert "ucf5" in invoke("datasets").out
+
+
+def with_still_clock(path: Path) -> Path:
+    path.write_bytes(with_stopped_clock(encode(path, [(48, 64)] * 9).read_bytes()))
+    return path
+
+
+def with_two_sizes(path: Path) -> Path:
+    parts = [
+        encode(path.with_name(f"{i}.ts"), [size] * 5, codec="mpeg2video", rate=25).read_bytes()
+        for i, size in enumerate([(32, 48), (64, 64)])
+    ]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "warning"),
+    [
+        ("one.mp4", lambda path: encode(path, [(48, 64)]), ""),
+        ("named.txt", lambda path: encode(path, [(48, 64)] * 9, container="mp4"), ""),
+        ("4k.mp4", lambda path: encode(path, [(2160, 3840)] * 3), ""),
+        ("sound.avi", lambda path: encode(path, [(48, 64)] * 9, with_sound=True), ""),
+        ("clock.mp4", with_still_clock, "have no time, or one that does not rise"),
+        ("sizes.ts", with_two_sizes, "changes its resolution"),
+    ],
+)
+def test_odd_videos_are_answered_with_a_warning_where_one_is_due(
+    invoke, video_run: Path, tmp_path: Path, caplog, name: str, make, warning: str
+) -> None:
+    path = make(tmp_path / name)
+    outcome = invoke("predict", video_run, path, "--json")
+    assert outcome.code == 0, outcome.err
+    (prediction,) = json.loads(outcome.out)["predictions"]
+    assert prediction["num_frames"] >= 1
+    assert warning in caplog.text
+    assert warning or not caplog.records
