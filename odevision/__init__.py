@@ -8,6 +8,8 @@ by frame. Training, evaluation and prediction are commands; see `odevision --hel
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from odevision.version import __version__
+
 if TYPE_CHECKING:
     from odevision.evaluation.streaming import StreamingClassifier
     from odevision.models import create_model, list_models
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from odevision.ode.solution import Solution, SolveError, Stats
     from odevision.solve import list_gradients, list_solvers, odesolve
     from odevision.training.checkpoint import load_checkpoint
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConstantController",
@@ -32,6 +32,7 @@ __all__ = [
     "SolveError",
     "Stats",
     "StreamingClassifier",
+    "__version__",
     "create_model",
     "list_gradients",
     "list_models",

@@ -36,6 +36,7 @@ from odevision.training.locate import (
 )
 from odevision.training.solver_override import overridden_solver
 from odevision.training.strict import dataclass_from_mapping
+from odevision.version import __version__
 
 __all__ = [
     "Card",
@@ -65,8 +66,6 @@ def current_versions() -> dict[str, str]:
     Returns:
         Versions of odevision, torch and python.
     """
-    from odevision import __version__
-
     return {
         "odevision": __version__,
         "torch": str(torch.__version__),

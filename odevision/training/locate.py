@@ -63,9 +63,7 @@ def newest_checkpoint(run_dir: str | Path) -> Path | None:
 
 
 def _weights_folder() -> Path:
-    import odevision
-
-    return Path(odevision.__file__).parent / "weights"
+    return Path(__file__).resolve().parents[1] / "weights"
 
 
 def list_weights() -> list[str]:
