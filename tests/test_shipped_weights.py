@@ -21,8 +21,8 @@ from odevision.training.checkpoint import list_weights, load_checkpoint, read_ca
 WEIGHTS = Path(odevision.__file__).parent / "weights"
 
 
-VIDEO_WEIGHTS = ("motion",)
-NUM_TESTED = {"cifar10": 10_000, "mnist": 10_000, "motion": 1_000}
+VIDEO_WEIGHTS = ("motion", "ucf5")
+NUM_TESTED = {"cifar10": 10_000, "mnist": 10_000, "motion": 1_000, "ucf5": 105}
 
 
 def test_those_of_videos_take_4_megabytes_at_most() -> None:
@@ -109,3 +109,14 @@ def test_the_motion_network_answers_real_files(tmp_path: Path) -> None:
         with open_video(file) as source:
             prediction = predict_stream(load_checkpoint("motion"), source)
         assert prediction.label == file.parent.name
+
+
+def test_the_ucf5_network_answers_untouched_videos_as_they_come(real_data: Path) -> None:
+    loaded = load_checkpoint("ucf5")
+    files = sorted((real_data / "ucf101" / "original").glob("*.avi"))
+    right = 0
+    for file in files:
+        with open_video(file, cover=loaded.clip_preprocessing.size) as source:
+            prediction = predict_stream(loaded, source)
+        right += prediction.label == file.name.split("_")[1]
+    assert len(files) == 10 and right >= 8

@@ -43,8 +43,8 @@ def ucf5() -> TrainConfig:
     """Five classes of UCF101, from scratch on a CPU: what moves, whatever it looks like.
 
     Command: odevision train ucf5 --data-root DATA
-    Time: to be measured.
-    Result: to be measured.
+    Time: 58 minutes on one core of an Intel Xeon beside other work.
+    Result: 86.7 % of 105 test videos (1 seed, the last epoch's weights); 92 % is aimed at.
     """
     return TrainConfig(
         recipe="ucf5",
