@@ -2,8 +2,8 @@
 
 A flag on a textured ground moves, turns, or stands still, while it swells once and flashes once.
 Place, direction, colors and ground are random and alike in all classes, so a frame by itself tells
-nothing. Slow is told from fast by the time between the frames; whoever does not know it can guess it
-from how many frames a clip or an event has, if it was trained at many rates.
+nothing. Slow is told from fast by the time between the frames; whoever does not know it can guess
+it from how many frames a clip or an event has, if it was trained at many rates.
 """
 
 import dataclasses
