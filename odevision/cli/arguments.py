@@ -239,3 +239,21 @@ def parse_options(cls: type[T], words: Sequence[str], *, verb: str, description:
         description=description,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+
+
+def refuse_given(options: Any, names: Sequence[str], wanted: str) -> None:
+    """Refuse options that a network of the other kind would ignore.
+
+    Args:
+        options: of a verb; a dataclass of which only `model` has no default.
+        names: its fields that only networks of `wanted` take.
+        wanted: `images` or `videos`.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    default = type(options)(model=options.model)
+    for name in names:
+        if getattr(options, name) != getattr(default, name):
+            option = name.replace("_", "-")
+            raise UsageError(f"`--{option}` needs a network of {wanted}; {options.model} is none")

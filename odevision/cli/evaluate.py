@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from odevision.cli.arguments import parse_options
+from odevision.cli.arguments import parse_options, refuse_given
 from odevision.cli.errors import UsageError
 from odevision.cli.evaluate_measure import (
     Report,
@@ -165,15 +165,6 @@ class EvaluateOptions:
     ] = 0
 
 
-def _refuse_given(options: EvaluateOptions, names: Sequence[str], wanted: str) -> None:
-    """Refuse options of the other kind of network: ignoring them would be worse."""
-    default = EvaluateOptions(model=options.model)
-    for name in names:
-        if getattr(options, name) != getattr(default, name):
-            option = name.replace("_", "-")
-            raise UsageError(f"`--{option}` needs a network of {wanted}; {options.model} is none")
-
-
 def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
     from odevision.cli.model import short_name
     from odevision.cli.progress import batch_progress
@@ -275,7 +266,7 @@ def _show(report: Report) -> None:
 def _run_videos(loaded: "LoadedModel", options: EvaluateOptions) -> int:
     from odevision.cli.evaluate_video import VideoEvaluationRequest, evaluate_videos
 
-    _refuse_given(options, _IMAGES_ONLY, "images")
+    refuse_given(options, _IMAGES_ONLY, "images")
     names = [field.name for field in dataclasses.fields(VideoEvaluationRequest)]
     request = VideoEvaluationRequest(**{name: getattr(options, name) for name in names})
     return evaluate_videos(loaded, request)
@@ -308,7 +299,7 @@ def run(words: Sequence[str], *, verb: str = "evaluate") -> int:
         )
     if loaded.takes_videos:
         return _run_videos(loaded, options)
-    _refuse_given(options, _VIDEOS_ONLY, "videos")
+    refuse_given(options, _VIDEOS_ONLY, "videos")
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
         report = _evaluate(loaded, options)
     if options.json:

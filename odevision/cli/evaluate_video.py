@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from odevision.cli.errors import UsageError
 from odevision.cli.evaluate_measure import picture_folder, refuse_without_ode
 from odevision.cli.evaluate_tables import show_consistency, show_evaluation
 from odevision.cli.output import (
@@ -76,8 +75,6 @@ def evaluate_videos(loaded: "LoadedModel", request: VideoEvaluationRequest) -> i
     Returns:
         The exit code.
     """
-    if request.out is not None and not request.plot:
-        raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
     with only_results_on_stdout() if request.json else contextlib.nullcontext():
         report = _measure(loaded, request)
     if request.json:
@@ -103,7 +100,7 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
 
     if request.consistency:
         refuse_without_ode(loaded, "--consistency")
-    size = request.batch_size or _BATCH_SIZE
+    size = _BATCH_SIZE if request.batch_size is None else request.batch_size
     source, labels = load_test_videos(
         loaded, data=request.data, data_root=request.data_root, limit=request.limit
     )

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -72,3 +72,18 @@ def only_results_on_stdout() -> Iterator[None]:
     """Send to stderr what libraries print, so that stdout holds the document alone."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def unused_names() -> Callable[[str], str]:
+    """Return a function from a name to one that it has not given before: a, a-2, a-3."""
+    used: set[str] = set()
+
+    def choose(name: str) -> str:
+        number, free = 1, name
+        while free in used:
+            number += 1
+            free = f"{name}-{number}"
+        used.add(free)
+        return free
+
+    return choose

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from odevision.cli.arguments import parse_options
+from odevision.cli.arguments import parse_options, refuse_given
 from odevision.cli.errors import UsageError
 from odevision.cli.options import (
     BatchSize,
@@ -27,6 +27,7 @@ from odevision.cli.output import (
     only_results_on_stdout,
     results_console,
     say_error,
+    unused_names,
     write_json,
 )
 
@@ -205,7 +206,7 @@ def _draw(loaded: "LoadedModel", predictions: Sequence["Prediction"], folder: Pa
     from odevision.data.image import read_image
     from odevision.visual import plot_top, save_figure
 
-    used: set[str] = set()
+    unused = unused_names()
     for prediction in predictions:
         photo = read_image(prediction.path)
         seen = loaded.preprocessing.to_uint8(photo).permute(1, 2, 0).numpy()
@@ -215,12 +216,7 @@ def _draw(loaded: "LoadedModel", predictions: Sequence["Prediction"], folder: Pa
             seen=seen[:, :, 0] if seen.shape[2] == 1 else seen,
             model=short_name(loaded),
         )
-        stem = Path(prediction.path).stem
-        name, number = stem, 1
-        while name in used:
-            number += 1
-            name = f"{stem}-{number}"
-        used.add(name)
+        name = unused(Path(prediction.path).stem)
         path = save_figure(figure, folder / f"{name}-top.png")
         notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
 
@@ -287,25 +283,16 @@ def run(words: Sequence[str], *, verb: str = "predict") -> int:
     return _run_images(loaded, options)
 
 
-def _refuse_given(options: PredictOptions, names: Sequence[str], wanted: str) -> None:
-    """Refuse options of the other kind of network: ignoring them would be worse."""
-    default = PredictOptions(model=options.model)
-    for name in names:
-        if getattr(options, name) != getattr(default, name):
-            option = name.replace("_", "-")
-            raise UsageError(f"`--{option}` needs a network of {wanted}; {options.model} is none")
-
-
 def _run_videos(loaded: "LoadedModel", options: PredictOptions) -> int:
     from odevision.cli.predict_video import VideoRequest, predict_videos
 
-    _refuse_given(options, _IMAGES_ONLY, "images")
+    refuse_given(options, _IMAGES_ONLY, "images")
     names = [field.name for field in fields(VideoRequest)]
     return predict_videos(loaded, VideoRequest(**{name: getattr(options, name) for name in names}))
 
 
 def _run_images(loaded: "LoadedModel", options: PredictOptions) -> int:
-    _refuse_given(options, _VIDEOS_ONLY, "videos")
+    refuse_given(options, _VIDEOS_ONLY, "videos")
     if options.out is not None and not options.plot:
         raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
     with only_results_on_stdout() if options.json else contextlib.nullcontext():

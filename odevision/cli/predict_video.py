@@ -18,6 +18,7 @@ from odevision.cli.output import (
     only_results_on_stdout,
     results_console,
     say_error,
+    unused_names,
     write_json,
 )
 
@@ -75,8 +76,6 @@ class VideoRequest:
         """
         if self.webcam and self.paths:
             raise UsageError("`--webcam` watches a camera: leave out PATH")
-        if not self.webcam and not self.paths:
-            raise UsageError("`PATH` is missing: name the videos to classify, or add --webcam")
         if self.out is not None and not (self.csv or self.plot or self.caption):
             raise UsageError("`--out` is the folder for --csv, --plot and --caption: add one")
         if self.raw is not None and _STDIN not in self.paths:
@@ -100,11 +99,12 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
     request.check()
     predictions: list[VideoPrediction] = []
     errors: list[tuple[str, str]] = []
-    names = _unused_names()
+    unused = unused_names()
     with only_results_on_stdout() if request.json else contextlib.nullcontext():
         for video in _videos(request, errors):
             try:
-                prediction = _watch(loaded, request, video, names(video.name))
+                stem = re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video"
+                prediction = _watch(loaded, request, video, unused(stem))
             except VideoReadError as error:
                 errors.append((video.name, error.message))
                 continue
@@ -171,22 +171,6 @@ def _open_stdin(request: VideoRequest, *, cover: tuple[int, int] | None) -> "Str
     assert request.image_rate is not None
     pixels = int(match[2]), int(match[1])
     return open_raw_pipe(pixels=pixels, rate=request.image_rate, cover=cover)
-
-
-def _unused_names() -> Callable[[str], str]:
-    """A function from what was watched to a file name that it has not given before."""
-    used: set[str] = set()
-
-    def choose(name: str) -> str:
-        stem = re.sub(r"[^\w.-]+", "-", Path(name).stem) or "video"
-        number, free = 1, stem
-        while free in used:
-            number += 1
-            free = f"{stem}-{number}"
-        used.add(free)
-        return free
-
-    return choose
 
 
 def _watch(

@@ -10,10 +10,11 @@ from odevision.data.clip_augmentation import ClipAugmentation, augment_clips
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_sampling import ClipSampling, sample_clip
 from odevision.data.clip_source import ClipSource
+from odevision.data.epochs import Epochs
 from odevision.data.hashing import hash_integer
 from odevision.types import Clips
 
-_ORDER, _AUGMENTATION, _SAMPLING = 0, 1, 2  # Keep the uses of a seed apart.
+_AUGMENTATION, _SAMPLING = 1, 2  # Keep the uses of a seed apart; `Epochs` has 0.
 
 
 class ClipLoader:
@@ -53,26 +54,26 @@ class ClipLoader:
         Raises:
             ValueError: If the arguments do not fit each other.
         """
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        epochs = Epochs(
+            len(source),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            kind="videos",
+        )
         if len(source) == 0:
             raise ValueError("`source` must have videos, got an empty one.")
-        if drop_last and batch_size > len(source):
-            raise ValueError(
-                f"`batch_size` must be at most the number of videos ({len(source)}), "
-                f"got {batch_size}."
-            )
         if augmentation is not None:
             augmentation.check_frames(*preprocessing.size)
         self.source = source
         self.preprocessing = preprocessing
         self.sampling = sampling
-        self.batch_size = batch_size
+        self.epochs = epochs
         self.device = torch.device(device)
         self.augmentation = augmentation
         self.shuffle = shuffle
         self.seed = seed
-        self.drop_last = drop_last
 
     @property
     def num_samples(self) -> int:
@@ -81,8 +82,7 @@ class ClipLoader:
 
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
-        num = len(self.source)
-        return num // self.batch_size if self.drop_last else -(-num // self.batch_size)
+        return len(self.epochs)
 
     def order(self, epoch: int) -> Int64[Tensor, " num"]:
         """Return the order of the videos in an epoch, as indices into the source.
@@ -90,10 +90,7 @@ class ClipLoader:
         Args:
             epoch: Counted from 0.
         """
-        if not self.shuffle:
-            return torch.arange(len(self.source))
-        generator = torch.Generator().manual_seed(hash_integer(self.seed, epoch, _ORDER))
-        return torch.randperm(len(self.source), generator=generator)
+        return self.epochs.order(epoch)
 
     def epoch(
         self, epoch: int, start_batch: int = 0
@@ -110,14 +107,11 @@ class ClipLoader:
         Raises:
             ValueError: If there is no such epoch or batch.
         """
-        if epoch < 0:
-            raise ValueError(f"`epoch` must be 0 or more, got {epoch}.")
-        if not 0 <= start_batch <= len(self):
-            raise ValueError(f"`start_batch` must be 0 to {len(self)}, got {start_batch}.")
-        return self._serve(epoch, start_batch)
+        return self._serve(epoch, start_batch, self.epochs.batches(epoch, start_batch))
 
-    def _serve(self, epoch: int, start_batch: int) -> Iterator[tuple[Clips, Tensor]]:
-        batches = list(self.order(epoch).split(self.batch_size))[start_batch : len(self)]
+    def _serve(
+        self, epoch: int, start_batch: int, batches: list[Tensor]
+    ) -> Iterator[tuple[Clips, Tensor]]:
         for batch, indices in enumerate(batches, start=start_batch):
             frames, seconds, mask = self._clips(indices.tolist(), epoch)
             frames = frames.to(self.device, non_blocking=True)

@@ -145,11 +145,16 @@ def thin_to_rate(frames: Iterable[Frame], rate: Number) -> Iterator[Frame]:
     return _thinned(frames, rate)
 
 
+def tick_of(seconds: Number, rate: Number) -> int:
+    """Return in which 1 / rate seconds a time lies, counted from 0 at second 0."""
+    return int(seconds * rate + _DUE)
+
+
 def _thinned(frames: Iterable[Frame], rate: Number) -> Iterator[Frame]:
     first, latest = None, -1
     for frame in frames:
         first = frame.seconds if first is None else first
-        tick = int((frame.seconds - first) * rate + _DUE)
+        tick = tick_of(frame.seconds - first, rate)
         if tick > latest:
             latest = tick
             yield frame

@@ -1,9 +1,7 @@
 """Image folders: DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE."""
 
 import logging
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +12,12 @@ from torch import Tensor
 from odevision.data.find_files import list_files
 from odevision.data.image import (
     IMAGE_SUFFIXES,
-    ImageReadError,
     check_image_header,
     read_image,
 )
 from odevision.data.locate import DataNotFoundError
 from odevision.data.preprocessing import Preprocessing
+from odevision.data.read_many import read_many
 
 logger = logging.getLogger(__name__)
 
@@ -102,16 +100,10 @@ def decode_images(
     size = preprocessing.image_size
     images = torch.empty(len(paths), preprocessing.num_channels, size, size, dtype=torch.uint8)
 
-    def decode(index: int) -> ImageReadError | None:
-        try:
-            images[index] = preprocessing.to_uint8(read_image(paths[index]))
-        except ImageReadError as error:
-            return error
-        return None
+    def decode(index: int, path: Path) -> None:
+        images[index] = preprocessing.to_uint8(read_image(path))
 
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        errors = [error for error in pool.map(decode, range(len(paths))) if error is not None]
-    _refuse_unreadable(errors, len(paths))
+    read_many(paths, decode, kind="images")
     return images
 
 
@@ -124,28 +116,7 @@ def check_headers(paths: Sequence[Path]) -> None:
     Raises:
         ValueError: If any fails; all such files are named.
     """
-
-    def check(path: Path) -> ImageReadError | None:
-        try:
-            check_image_header(path)
-        except ImageReadError as error:
-            return error
-        return None
-
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        errors = [error for error in pool.map(check, paths) if error is not None]
-    _refuse_unreadable(errors, len(paths))
-
-
-def _refuse_unreadable(errors: Sequence[ImageReadError], num_images: int) -> None:
-    # Skipping them was rejected: the split would depend on which files happen to be readable, and
-    # a run could not be resumed exactly after a repair.
-    if errors:
-        names = "\n".join(f"  {error}" for error in errors)
-        raise ValueError(
-            f"{len(errors)} of {num_images} images cannot be read:\n{names}\n"
-            "Try repairing, replacing or removing these files."
-        )
+    read_many(paths, lambda _, path: check_image_header(path), kind="images")
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -12,7 +12,6 @@ import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +23,8 @@ from torch import Tensor
 
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.locate import cache_folder
+from odevision.data.read_many import read_many
 from odevision.data.video import open_video
-from odevision.data.video_container import VideoReadError
 
 logger = logging.getLogger(__name__)
 
@@ -82,23 +81,7 @@ class FrameCache:
         if not missing:
             return
         logger.info("decoding %d of %d videos into %s", len(missing), len(paths), self.folder)
-
-        def decode(path: Path) -> VideoReadError | None:
-            try:
-                self._decode(path)
-            except VideoReadError as error:
-                return error
-            return None
-
-        with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-            errors = [error for error in pool.map(decode, missing) if error is not None]
-        # Skipping them was rejected, as it is for images: the split would depend on it.
-        if errors:
-            names = "\n".join(f"  {error}" for error in errors)
-            raise ValueError(
-                f"{len(errors)} of {len(paths)} videos cannot be read:\n{names}\n"
-                "Try repairing, replacing or removing these files."
-            )
+        read_many(missing, lambda _, path: self._decode(path), kind="videos", total=len(paths))
 
     def load(self, path: Path) -> CachedVideo:
         """Return a video's frames, from the cache if they are there.
@@ -111,7 +94,11 @@ class FrameCache:
         """
         video = self._open.get(path) or self._in_memory.get(path)
         if video is None:
-            video = _read(self._file_of(path)) or self._decode(path)
+            file = self._file_of(path)
+            video = _read(file)
+            if video is None:
+                decoded = self._decode(path)
+                video = _read(file) or decoded
             self._open[path] = video
             if len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
@@ -142,8 +129,7 @@ class FrameCache:
                 "folder on another disk.", file, error.strerror or error, path,
             )  # fmt: skip
             self._in_memory[path] = video
-            return video
-        return _read(file) or video
+        return video
 
 
 def _checksum(video: CachedVideo) -> str:

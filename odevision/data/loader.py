@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from odevision.data.augmentation import Augmentation, augment
+from odevision.data.epochs import Epochs
 from odevision.data.hashing import hash_integer
 from odevision.data.image import ImageReadError, read_image
 from odevision.data.image_set import ImageSet
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.random_crop import crop_picture
 
-_ORDER, _AUGMENTATION, _CROP = 0, 1, 2  # Keep the uses of a seed apart.
+_AUGMENTATION, _CROP = 1, 2  # Keep the uses of a seed apart; `Epochs` has 0.
 
 
 class BatchLoader:
@@ -61,17 +62,18 @@ class BatchLoader:
         Raises:
             ValueError: If the arguments do not fit each other.
         """
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        epochs = Epochs(
+            len(image_set),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            kind="images",
+        )
         if num_workers < 0:
             raise ValueError(f"`num_workers` must be 0 or more, got {num_workers}.")
         if len(image_set) == 0:
             raise ValueError("`image_set` must have images, got an empty one.")
-        if drop_last and batch_size > len(image_set):
-            raise ValueError(
-                f"`batch_size` must be at most the number of images ({len(image_set)}), "
-                f"got {batch_size}."
-            )
         shape = (preprocessing.num_channels, preprocessing.image_size, preprocessing.image_size)
         if image_set.images is not None and image_set.images.shape[1:] != shape:
             raise ValueError(
@@ -82,12 +84,10 @@ class BatchLoader:
             augmentation.check_images(*shape)
         self.image_set = image_set
         self.preprocessing = preprocessing
-        self.batch_size = batch_size
+        self.epochs = epochs
         self.device = torch.device(device)
         self.augmentation = augmentation
-        self.shuffle = shuffle
         self.seed = seed
-        self.drop_last = drop_last
         self.num_workers = num_workers
         self._labels = image_set.labels.to(self.device)
         self._images = None if image_set.images is None else image_set.images.to(self.device)
@@ -99,10 +99,7 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
-        num_images = len(self.image_set)
-        return (
-            num_images // self.batch_size if self.drop_last else -(-num_images // self.batch_size)
-        )
+        return len(self.epochs)
 
     def order(self, epoch: int) -> Int64[Tensor, " num"]:
         """Return the order of the images in an epoch, as indices into the set, on the CPU.
@@ -110,10 +107,7 @@ class BatchLoader:
         Args:
             epoch: Counted from 0.
         """
-        if not self.shuffle:
-            return torch.arange(len(self.image_set))
-        generator = torch.Generator().manual_seed(hash_integer(self.seed, epoch, _ORDER))
-        return torch.randperm(len(self.image_set), generator=generator)
+        return self.epochs.order(epoch)
 
     def epoch(
         self, epoch: int, start_batch: int = 0
@@ -130,14 +124,11 @@ class BatchLoader:
         Raises:
             ValueError: If there is no such epoch or batch.
         """
-        if epoch < 0:
-            raise ValueError(f"`epoch` must be 0 or more, got {epoch}.")
-        if not 0 <= start_batch <= len(self):
-            raise ValueError(f"`start_batch` must be 0 to {len(self)}, got {start_batch}.")
-        return self._serve(epoch, start_batch)
+        return self._serve(epoch, start_batch, self.epochs.batches(epoch, start_batch))
 
-    def _serve(self, epoch: int, start_batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = list(self.order(epoch).split(self.batch_size))[start_batch : len(self)]
+    def _serve(
+        self, epoch: int, start_batch: int, batches: list[Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         augmentation = self.augmentation
         if self._images is not None:
             raw = self._from_memory(batches)

@@ -10,12 +10,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from odevision.data.clip_sampling import tick_of
 from odevision.models.video import RecurrentVideoNet, VideoState
 from odevision.training.card import LoadedModel
 from odevision.types import Clips, Number
-
-_DUE = 1e-6
-"""A frame that is due this part of a tick later, by rounding, is due now."""
 
 
 class StreamTimeError(ValueError):
@@ -132,7 +130,7 @@ class StreamingClassifier:
         if self._first is None:
             self._first = seconds
         self._latest = seconds
-        tick = int((seconds - self._first) * self._preprocessing.rate + _DUE)
+        tick = tick_of(seconds - self._first, self._preprocessing.rate)
         if not self._every_frame and tick <= self._tick:
             return self._probabilities
         self._tick = tick
