@@ -1,9 +1,9 @@
 """`motion`: clips made here, whose class is only in how things move, never in a single frame.
 
-A flag on a textured ground moves, turns, or stands still, while it swells once and flashes once.
-Place, direction, colors and ground are random and alike in all classes, so a frame by itself tells
-nothing. Slow is told from fast by the time between the frames; whoever does not know it can guess
-it from how many frames a clip or an event has, if it was trained at many rates.
+A flag on a textured ground moves, turns, or swells and flashes in turn, for as long as the clip
+lasts. Place, angle, size, brightness, colors and ground are random and alike in all classes, so a
+frame by itself tells nothing. Slow is told from fast by the time between the frames alone: nothing
+else in a clip has a length of its own, and one of so many frames lasts as long as the gaps say.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ MOTION_CLASSES: tuple[str, ...] = (
     "flash-then-swell",
 )
 
-DURATION_SECONDS = 2.0
+DURATION_SECONDS = 4.0
 FRAMES_PER_SECOND = 64
 """Native rate; clips take a part of these frames."""
 
@@ -51,7 +51,9 @@ _SHIFT_SPEED = {"slow": (0.15, 0.25), "fast": (0.35, 0.55)}
 _TURN_SPEED = {"slow": (40.0, 70.0), "fast": (110.0, 160.0)}
 """Degrees a second."""
 
-_EVENT_STARTS, _EVENT_SECONDS = ((0.1, 0.4), (1.1, 1.4)), 0.5
+_PULSE_SECONDS = (1.0, 1.6)
+"""From one swelling to the next."""
+
 _SIDE, _SWELLING = 0.3, 0.6
 
 
@@ -132,8 +134,9 @@ class Scene:
         velocity: In widths a second, to the right.
         angle: Of the flag at second 0, in radians.
         turning: In radians a second; clockwise on the screen, where y points down.
-        swells_at: When it begins to swell, in seconds.
-        flashes_at: When it begins to flash, in seconds.
+        phase: Of its pulse at second 0, in radians: at 0 it is largest, at pi / 2 brightest.
+        pulsing: In radians a second; above 0 it flashes a quarter of a pulse after it swells, below
+            0 as long before.
         color: Of the flag, 0 to 1.
         ground: The picture behind it, 0 to 1.
     """
@@ -142,8 +145,8 @@ class Scene:
     velocity: float
     angle: float
     turning: float
-    swells_at: float
-    flashes_at: float
+    phase: float
+    pulsing: float
     color: Float[Tensor, "3"]
     ground: Float[Tensor, "3 height width"]
 
@@ -156,21 +159,21 @@ def draw_scene(label: int, seed: int) -> Scene:
         seed: Of everything in it.
     """
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(16, generator=generator).tolist()
+    uniform = torch.rand(10, generator=generator).tolist()
     kind, _, speed = MOTION_CLASSES[label].partition("-")
 
     def between(limits: tuple[float, float], u: float) -> float:
         return limits[0] + (limits[1] - limits[0]) * u
 
-    velocity = turning = 0.0
+    velocity = turning = pulsing = 0.0
     if kind in ("left", "right"):
         velocity = between(_SHIFT_SPEED[speed], uniform[0]) * (1 if kind == "right" else -1)
     elif kind in ("clockwise", "counterclockwise"):
         degrees = between(_TURN_SPEED[speed], uniform[0])
         turning = math.radians(degrees) * (1 if kind == "clockwise" else -1)
-    first, second = (between(s, u) for s, u in zip(_EVENT_STARTS, uniform[1:3], strict=True))
-    # In the classes that move, either order is as likely, so that the events tell nothing.
-    swells_first = uniform[3] < 0.5 if velocity or turning else kind == "swell"
+    else:
+        period = between(_PULSE_SECONDS, uniform[0])
+        pulsing = 2 * math.pi / period * (1 if kind == "swell" else -1)
     coarse = torch.rand(1, 3, 5, 5, generator=generator)
     ground = F.interpolate(coarse, (MOTION_SIZE, MOTION_SIZE), mode="bicubic", align_corners=False)
     return Scene(
@@ -178,8 +181,8 @@ def draw_scene(label: int, seed: int) -> Scene:
         velocity=velocity,
         angle=2 * math.pi * uniform[6],
         turning=turning,
-        swells_at=first if swells_first else second,
-        flashes_at=second if swells_first else first,
+        phase=2 * math.pi * uniform[1],
+        pulsing=pulsing,
         color=torch.tensor([between((0.5, 0.9), u) for u in uniform[7:10]]),
         ground=0.5 * ground[0].clamp(0, 1),
     )
@@ -194,8 +197,8 @@ def render(
         scene: What to draw.
         seconds: The times.
     """
-    swelling = _bump(seconds - scene.swells_at)
-    flash = _bump(seconds - scene.flashes_at)[:, None, None, None]
+    pulse = scene.phase + scene.pulsing * seconds
+    swelling, flash = 0.5 + 0.5 * pulse.cos(), (0.5 + 0.5 * pulse.sin())[:, None, None, None]
     at = (torch.arange(MOTION_SIZE) + 0.5) / MOTION_SIZE
     # What leaves on the right comes in on the left: the place tells nothing at any time.
     x = at[None, None, :] - (scene.place[0] + scene.velocity * seconds)[:, None, None]
@@ -213,12 +216,6 @@ def render(
     color = scene.color[:, None, None] * (1 - flash) + flash
     image = scene.ground * (1 - inside) + color * inside
     return (255 * image).round().to(torch.uint8)
-
-
-def _bump(seconds: Float[Tensor, " frames"]) -> Float[Tensor, " frames"]:
-    """1 during an event, 0 before and after, with soft ends."""
-    ends = torch.minimum(seconds, _EVENT_SECONDS - seconds) / (0.1 * _EVENT_SECONDS)
-    return ends.clamp(0, 1)
 
 
 def _box(

@@ -88,13 +88,15 @@ class DrivenODE(nn.Module):
         controls = controls.unflatten(0, x.shape[:2])
         num_pieces = self.evolve.num_pieces(gaps)
         outputs: list[Tensor] = []
-        for i in range(x.shape[1]):
-            advanced = self._advance(state, controls[:, i], gaps[:, i], num_pieces[i])
-            is_frame = mask[:, i, None, None, None]
+        # unbind, for the reason given in `ODERNN.forward`.
+        frames = zip(controls.unbind(1), gaps.unbind(1), mask.unbind(1), num_pieces, strict=True)
+        for control, gap, is_frame, pieces in frames:
+            advanced = self._advance(state, control, gap, pieces)
+            here = is_frame[:, None, None, None]
             state = DrivenState(
-                hidden=torch.where(is_frame, advanced, state.hidden),
-                control=torch.where(is_frame, controls[:, i], state.control),
-                started=state.started | mask[:, i],
+                hidden=torch.where(here, advanced, state.hidden),
+                control=torch.where(here, control, state.control),
+                started=state.started | is_frame,
             )
             outputs.append(state.hidden)
         return torch.stack(outputs, dim=1), state

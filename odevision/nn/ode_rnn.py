@@ -87,10 +87,12 @@ class ODERNN(nn.Module):
             pieces, args = self.evolve.num_pieces(gaps), self.evolve.prepare(state)
         is_frame = mask[:, :, None, None, None]
         outputs: list[Tensor] = []
-        for i in range(x.shape[1]):
+        # unbind: the way back of x[:, i] would fill a tensor for all frames with zeros, each frame.
+        frames = zip(projected.unbind(1), gaps.unbind(1), is_frame.unbind(1), strict=True)
+        for i, (one, gap, here) in enumerate(frames):
             evolved = state
             if self.evolve is not None:
-                evolved = self.evolve(state, gaps[:, i], args, pieces[i])
-            state = torch.where(is_frame[:, i], cell.update(projected[:, i], evolved), state)
+                evolved = self.evolve(state, gap, args, pieces[i])
+            state = torch.where(here, cell.update(one, evolved), state)
             outputs.append(cell.output(state))
         return torch.stack(outputs, dim=1), state

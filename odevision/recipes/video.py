@@ -8,6 +8,11 @@ from odevision.models.video import VideoODERNNConfig
 from odevision.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from odevision.training.video_data import VideoDataConfig
 
+_MUON = OptimizerConfig(
+    name="muon", learning_rate=0.05, weight_decay=5e-4, filter_learning_rate=0.05
+)
+"""Half of the epochs that AdamW takes, and better for it; see LOG.md."""
+
 
 def motion() -> TrainConfig:
     """Clips made on the spot, told apart by how things move; offline, in minutes.
@@ -28,12 +33,12 @@ def motion() -> TrainConfig:
             width=32,
             # Many rates and gaps, so that speed is told by time and not by frames.
             sampling=ClipSampling(
-                kind="irregular", num_frames=None, rate=8.0, rate_jitter=1.0, drop=0.25
+                kind="irregular", num_frames=16, rate=8.0, rate_jitter=1.0, drop=0.25
             ),
         ),
-        optimizer=OptimizerConfig(name="adamw", learning_rate=4e-3, weight_decay=0.02),
+        optimizer=_MUON,
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1),
-        epochs=12,
+        epochs=5,
         gradient_clip=1.0,
         ema_decay=0.99,
     )
@@ -48,7 +53,7 @@ def ucf5() -> TrainConfig:
     """
     return TrainConfig(
         recipe="ucf5",
-        model=VideoODERNNConfig(num_classes=5, frame_input="differences"),
+        model=VideoODERNNConfig(num_classes=5, widths=(24, 32, 48), frame_input="differences"),
         data=VideoDataConfig(
             name="ucf5",
             batch_size=16,
@@ -68,9 +73,9 @@ def ucf5() -> TrainConfig:
                 cutout=16,
             ),
         ),
-        optimizer=OptimizerConfig(name="adamw", learning_rate=3e-3, weight_decay=0.05),
+        optimizer=_MUON,
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1),
-        epochs=100,
+        epochs=60,
         label_smoothing=0.1,
         gradient_clip=1.0,
         ema_decay=0.99,
