@@ -1,10 +1,12 @@
 """The benchmarks of videos run and say what they promise, at a size of seconds."""
 
+import functools
 from pathlib import Path
 
 import pytest
 
-from benchmarks import video_memory, video_streaming
+from benchmarks import video_memory, video_networks, video_streaming
+from odevision.evaluation.video_answers import load_test_videos
 from odevision.models.video import VideoODERNNConfig
 from odevision.training.checkpoint import load_checkpoint
 from odevision.training.config import TrainConfig
@@ -42,3 +44,26 @@ def test_a_long_video_is_made_and_watched(tmp_path: Path) -> None:
     assert result["num_frames"] == 300
     assert result["resident_least"] <= result["resident_most"]
     assert "| frames | 300" in video_streaming.report("m", (32, 32), result)
+
+
+def test_networks_are_trained_tested_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = functools.partial(load_test_videos, limit=10)
+    monkeypatch.setattr(video_networks, "load_test_videos", few)
+    words = ["motion", "--only", "video-(convgru|mean)", "--seeds", "0", "--out", str(tmp_path)]
+    words += ["--data.limit", "20", "--data.batch-size", "8", "--epochs", "1", "--device", "cpu"]
+    video_networks.main(words)
+    runs = video_networks.finished(tmp_path)
+    assert [run["network"] for run in runs] == ["video-convgru", "video-mean"]
+    for run in runs:
+        assert run["num_videos"] == 10 and run["seed"] == 0 and run["live_bytes"] > 1e6
+        assert all(0 <= run[name] <= 1 for name in ("test", *video_networks.CONDITIONS))
+        # At matched parameters: the recipe's network has 207,082.
+        assert abs(run["parameters"] / 207_082 - 1) < 0.05
+    first = capsys.readouterr().out
+    monkeypatch.delattr(video_networks, "train_and_test")
+    video_networks.main(words)  # nothing is trained again
+    assert capsys.readouterr().out in first and "`video-mean` | 1 |" in first
+    again = [runs[0], {**runs[0], "seed": 1, "test": runs[0]["test"] + 0.1}]
+    assert " ± 7.1 |" in video_networks.table(again)

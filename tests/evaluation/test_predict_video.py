@@ -43,7 +43,7 @@ def test_the_answer_is_that_after_the_last_frame(loaded: LoadedModel, video: Pat
     assert len(prediction.top) == 3 and prediction.top[0][0] == prediction.label
     times = [moment.seconds for moment in prediction.moments]
     assert times == sorted(times) and times[0] == 0
-    assert 10 <= prediction.num_frames <= 16  # two seconds at 8 a second, some missing
+    assert 20 <= prediction.num_frames <= 32  # four seconds at 8 a second, some missing
     assert prediction.seconds_watched == times[-1]
     assert prediction.share_watched == 1.0 and prediction.is_complete
     assert not prediction.stopped_early
