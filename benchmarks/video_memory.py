@@ -21,7 +21,7 @@ import torch
 from benchmarks.live_bytes import LiveBytes
 from benchmarks.measure import interleaved_seconds, machine, median_ratio, peak_bytes
 from odevision.models.video import RecurrentVideoNet
-from odevision.models.video_registry import VIDEO_MODELS
+from odevision.models.video_registry import VIDEO_MODELS, VideoModel
 from odevision.types import Clips
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,20 +42,27 @@ def network(name: str, method: str) -> RecurrentVideoNet:
     return RecurrentVideoNet(config(**METHODS[method]))
 
 
-def clip(num_frames: int) -> Clips:
-    """One clip of random frames, eight a second."""
+def clip(num_frames: int, size: tuple[int, int], rate: float = 8.0) -> Clips:
+    """One clip of random frames of this height and width, so many a second."""
     generator = torch.Generator().manual_seed(0)
     return Clips(
-        frames=torch.randn(1, num_frames, 3, *SIZE, generator=generator),
-        seconds=torch.arange(num_frames)[None] / 8,
+        frames=torch.randn(1, num_frames, 3, *size, generator=generator),
+        seconds=torch.arange(num_frames)[None] / rate,
         mask=torch.ones(1, num_frames, dtype=torch.bool),
     )
 
 
-def step(model: RecurrentVideoNet, clips: Clips) -> None:
+def step(model: VideoModel, clips: Clips) -> None:
     """Forward and backward."""
     model.zero_grad()
     model(clips).logsumexp(dim=1).sum().backward()
+
+
+def live_bytes(model: VideoModel, clips: Clips) -> int:
+    """Most bytes of all tensors at once in a step, beside weights and frames."""
+    with LiveBytes([*clips, *model.parameters()]) as live:
+        step(model, clips)
+    return live.most
 
 
 def gradient(model: RecurrentVideoNet, clips: Clips) -> torch.Tensor:
@@ -68,19 +75,17 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
     """One row a method and number of frames."""
     rows = []
     for num_frames in FRAMES:
-        clips = clip(num_frames)
+        clips = clip(num_frames, SIZE)
         models = {method: network(name, method) for method in METHODS}
         calls = {method: functools.partial(step, m, clips) for method, m in models.items()}
         seconds = interleaved_seconds(calls, repeats=repeats)
         exact = gradient(models["plain"], clips)
         for method, model in models.items():
-            with LiveBytes([*clips, *model.parameters()]) as live:
-                step(model, clips)
             rows.append(
                 {
                     "frames": num_frames,
                     "method": method,
-                    "live_bytes": live.most,
+                    "live_bytes": live_bytes(model, clips),
                     "resident_bytes": peak_bytes(calls[method]),
                     "gradient_difference": float(
                         (gradient(model, clips) - exact).norm() / exact.norm()

@@ -1,6 +1,6 @@
-"""Every network of videos on a recipe, at matched parameters: at its rate, at others, and early.
+"""Every network of videos on a recipe, at matched parameters, at its frame rate and at others.
 
-    python -m benchmarks.video_networks RECIPE --data-root DIR [--seeds 3] [--only TEXT]
+    python -m benchmarks.video_networks RECIPE --data-root DIR [--seeds 0 1 2] [--only PATTERN]
         [--threads N] [--out DIR] [any option of `odevision train RECIPE`]
 
 A row a network, a run a seed: trained as `odevision train RECIPE --model.name NETWORK` does, then
@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.live_bytes import LiveBytes
+from benchmarks import video_memory
 from benchmarks.training_runs import (
     MIB,
     commit,
@@ -37,35 +37,18 @@ from benchmarks.training_runs import (
 )
 from odevision.cli.train_config import read_request
 from odevision.evaluation.video_answers import answer_videos, check_rates, load_test_videos
-from odevision.models.registry import build_model
-from odevision.models.video_registry import VIDEO_MODELS
+from odevision.models.video_registry import VIDEO_MODELS, VideoConfig, build_video_model
 from odevision.training.checkpoint import load_checkpoint
 from odevision.training.config import TrainConfig
 from odevision.training.loop import train
 from odevision.training.report import SilentProgress
 from odevision.training.video_data import VideoDataConfig
-from odevision.types import Clips
 
 NUM_FRAMES = 16
 CONDITIONS = ("half", "twice", "irregular", "half dropped")
 """Short names of `rate_conditions`, in order."""
 
 Run = dict[str, Any]
-
-
-def live_bytes(config: TrainConfig) -> int:
-    """Most bytes of tensors at once in a training step of one clip of 16 frames."""
-    assert isinstance(config.data, VideoDataConfig)
-    torch.manual_seed(0)
-    model = build_model(config.model)
-    clips = Clips(
-        frames=torch.randn(1, NUM_FRAMES, 3, config.data.height, config.data.width),
-        seconds=torch.arange(NUM_FRAMES)[None] / config.data.sampling.rate,
-        mask=torch.ones(1, NUM_FRAMES, dtype=torch.bool),
-    )
-    with LiveBytes([*model.parameters(), *clips]) as live:
-        model(clips).logsumexp(dim=1).sum().backward()
-    return live.most
 
 
 def train_and_test(config: TrainConfig, out: Path) -> Run:
@@ -78,6 +61,8 @@ def train_and_test(config: TrainConfig, out: Path) -> Run:
     Returns:
         Plain values; accuracies are fractions.
     """
+    data, model = config.data, config.model
+    assert isinstance(data, VideoDataConfig) and isinstance(model, VideoConfig)
     config = dataclasses.replace(config, out=str(out))
     saved = (out / "checkpoints").is_dir()
     result = train(config, resume=saved, progress=SilentProgress())
@@ -85,13 +70,14 @@ def train_and_test(config: TrainConfig, out: Path) -> Run:
     source, labels = load_test_videos(loaded, data_root=config.data_root)
     answers, _ = answer_videos(loaded, source, labels)
     accuracies = [one.accuracy for one in check_rates(loaded, source, answers)]
+    clips = video_memory.clip(NUM_FRAMES, data.preprocessing.size, data.sampling.rate)
     return {
         "test": answers.accuracy,
         **dict(zip(CONDITIONS, accuracies, strict=True)),
         "num_videos": len(source),
         "minutes": result.seconds / 60,
         "parameters": num_parameters(loaded.model),
-        "live_bytes": live_bytes(config),
+        "live_bytes": video_memory.live_bytes(build_video_model(model), clips),
         "machine": machine_line(config.device),
         "commit": commit(),
     }
