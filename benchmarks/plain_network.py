@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from odevision.models.entry import ModelEntry
 from odevision.models.odenet_stacked import ODENetStackedConfig
-from odevision.models.registry import MODELS, ModelEntry
+from odevision.models.registry import MODELS
 from odevision.models.resnet import ResNet, ResNetConfig
 from odevision.nn.transition import Transition
 

@@ -1,13 +1,14 @@
 """The registry of networks: every name, what builds it, and one line about it."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 from odevision.models.backbone_ode import BackboneODE, BackboneODEConfig
+from odevision.models.entry import ModelEntry
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNet, ResNetConfig
-from odevision.models.video_registry import VIDEO_MODELS, VideoConfig, VideoModel, VideoModelEntry
+from odevision.models.video_registry import VIDEO_MODELS, VideoConfig, VideoModel
 from odevision.solve import unknown_name
 
 ImageConfig = ODENetConfig | ODENetStackedConfig | ResNetConfig | BackboneODEConfig
@@ -16,15 +17,7 @@ ImageModel = ODENet | ODENetStacked | ResNet | BackboneODE
 Model = ImageModel | VideoModel
 
 
-class ModelEntry(NamedTuple):
-    """One network of the registry that takes images."""
-
-    config: type[ImageConfig]
-    model: type[ImageModel]
-    description: str
-
-
-MODELS: dict[str, ModelEntry | VideoModelEntry] = {
+MODELS: dict[str, ModelEntry] = {
     "odenet": ModelEntry(
         ODENetConfig, ODENet, "the paper's network: stem, one ODE block of 64 channels, head"
     ),
@@ -64,7 +57,7 @@ def create_model(name: str, **fields: Any) -> Model:
 
 def build_model(config: ModelConfig) -> Model:
     """Build the network that a configuration describes, with fresh weights."""
-    return MODELS[model_name(config)].model(config)  # pyright: ignore[reportArgumentType]
+    return MODELS[model_name(config)].model(config)
 
 
 def model_name(config: ModelConfig) -> str:

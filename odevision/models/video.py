@@ -44,8 +44,6 @@ class VideoODERNNConfig(VideoSolveSettings):
 class VideoDrivenConfig(VideoSolveSettings):
     """Configuration of video-driven: the frames are fed to the solver gradually."""
 
-    widths: tuple[int, ...] = (32, 64)
-
     def __post_init__(self) -> None:
         """Refuse what the first solve would refuse, and the norm of cells that are not there."""
         super().__post_init__()
@@ -158,7 +156,7 @@ class RecurrentVideoNet(nn.Module):
         self.config = config
         channels = config.in_channels * (2 if config.frame_input == "both" else 1)
         if config.backbone is None:
-            self.stem: Any = Downsampling(channels, config.stem_width)
+            self.stem: Any = Downsampling(channels, config.stem_width, eps=config.norm_eps)
         else:
             self.stem = FrameBackbone(
                 config.backbone, config.stem_width, freeze=config.freeze_backbone
@@ -166,7 +164,7 @@ class RecurrentVideoNet(nn.Module):
         channels, stride = config.stem_width, 2 if config.backbone is None else 1
         halvings, layers = [], []
         for width in config.widths:
-            halvings.append(Downsampling(channels, width, stride=stride))
+            halvings.append(Downsampling(channels, width, stride=stride, eps=config.norm_eps))
             layers.append(config.layer(width))
             channels = width
         self.halvings, self.layers = nn.ModuleList(halvings), nn.ModuleList(layers)
@@ -239,7 +237,8 @@ class RecurrentVideoNet(nn.Module):
             x, new = layer(halving(x).unflatten(0, (batch, time)), gaps, mask, old)
             x = x.flatten(0, 1)
             layers.append(new)
-        features = x.to(self._dtype).mean(dim=(2, 3)).unflatten(0, (batch, time))
+        pool = torch.mean if self.config.space_pooling == "mean" else torch.amax
+        features = pool(x.to(self._dtype), dim=(2, 3)).unflatten(0, (batch, time))
         return VideoState(
             seen=see_frames(frames, mask, state.seen),
             seconds=latest(seconds, mask, state.seconds),

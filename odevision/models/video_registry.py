@@ -2,10 +2,11 @@
 
 import dataclasses
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from odevision.models.entry import ModelEntry
 from odevision.models.video import (
     RecurrentVideoNet,
     VideoConvGRUConfig,
@@ -30,42 +31,34 @@ VideoConfig = (
 VideoModel = RecurrentVideoNet | VideoR2Plus1D
 
 
-class VideoModelEntry(NamedTuple):
-    """One network of the registry."""
-
-    config: type[VideoConfig]
-    model: type[VideoModel]
-    description: str
-
-
-VIDEO_MODELS: dict[str, VideoModelEntry] = {
-    "video-odernn": VideoModelEntry(
+VIDEO_MODELS: dict[str, ModelEntry] = {
+    "video-odernn": ModelEntry(
         VideoODERNNConfig,
         RecurrentVideoNet,
         "an ODE after every recurrent layer, over the real gaps between the frames",
     ),
-    "video-driven": VideoModelEntry(
+    "video-driven": ModelEntry(
         VideoDrivenConfig,
         RecurrentVideoNet,
         "ODEs that the frames drive while they are solved: fed gradually",
     ),
-    "video-once": VideoModelEntry(
+    "video-once": ModelEntry(
         VideoOnceConfig,
         RecurrentVideoNet,
         "a ConvGRU whose last vector goes through one ODE: once for all",
     ),
-    "video-convgru": VideoModelEntry(
+    "video-convgru": ModelEntry(
         VideoConvGRUConfig, RecurrentVideoNet, "baseline: a ConvGRU that knows no time"
     ),
-    "video-convgru-dt": VideoModelEntry(
+    "video-convgru-dt": ModelEntry(
         VideoConvGRUDtConfig, RecurrentVideoNet, "baseline: a ConvGRU with the gap as an input"
     ),
-    "video-r2plus1d": VideoModelEntry(
+    "video-r2plus1d": ModelEntry(
         VideoR2Plus1DConfig,
         VideoR2Plus1D,
         "baseline: factorized 3D convolutions over the whole clip; cannot stream",
     ),
-    "video-mean": VideoModelEntry(
+    "video-mean": ModelEntry(
         VideoMeanConfig, RecurrentVideoNet, "baseline: the mean over the frames, in any order"
     ),
 }
@@ -74,7 +67,7 @@ VIDEO_MODELS: dict[str, VideoModelEntry] = {
 def build_video_model(config: VideoConfig) -> VideoModel:
     """Build the network that a configuration describes, with fresh weights."""
     entry = next(entry for entry in VIDEO_MODELS.values() if entry.config is type(config))
-    return entry.model(config)  # pyright: ignore[reportArgumentType]
+    return entry.model(config)
 
 
 def match_parameters(name: str, num_parameters: int, **fields: Any) -> VideoConfig:

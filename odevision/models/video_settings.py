@@ -13,6 +13,7 @@ from odevision.nn.gate_conv import GateNorm
 from odevision.solve import unknown_name
 
 PoolingName = Literal["mean", "attention"]
+SpacePoolingName = Literal["mean", "max"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,11 @@ class VideoSettings(abc.ABC):
             the resolution again. The defaults of all networks have about 0.2 M parameters.
         frame_input: what the network sees of a frame: the frame, its difference to the one before,
             or both. Differences show motion, whatever the background.
+        norm_eps: what the GroupNorm of the convolutions before the layers adds to the variance of a
+            frame's features. A large one leaves frames quiet in which little moves.
         cell_norm: of the recurrent cells: "weight" of their filters, "group" of their gates.
+        space_pooling: of the last layer's maps over each frame: their mean, or their largest
+            values, which a small figure reaches as well as a large one.
         pooling: of the frames' features over time: their mean, or one by learned weights.
         chunk: frames whose graph is held at once in training. Longer clips are made again chunk by
             chunk on the way back, with the same gradients. None holds all.
@@ -45,7 +50,9 @@ class VideoSettings(abc.ABC):
     stem_width: int = 16
     widths: tuple[int, ...] = (32, 48)
     frame_input: FrameInput = "both"
+    norm_eps: float = 1e-5
     cell_norm: GateNorm = "none"
+    space_pooling: SpacePoolingName = "mean"
     pooling: PoolingName = "mean"
     chunk: int | None = None
     backbone: str | None = None
@@ -56,7 +63,12 @@ class VideoSettings(abc.ABC):
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""
         check_video_sizes(self.in_channels, self.num_classes, self.frame_input)
-        for name, known in (("pooling", PoolingName), ("cell_norm", GateNorm)):
+        choices = {
+            "space_pooling": SpacePoolingName,
+            "pooling": PoolingName,
+            "cell_norm": GateNorm,
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in get_args(known):
                 raise ValueError(unknown_name(name, getattr(self, name), get_args(known)))
         widths = (self.stem_width, *self.widths)
@@ -65,6 +77,8 @@ class VideoSettings(abc.ABC):
                 "`stem_width` and `widths` must be multiples of 8, got "
                 f"{self.stem_width} and {self.widths}. Try 16 and 32 48."
             )
+        if not 0 < self.norm_eps < float("inf"):
+            raise ValueError(f"`norm_eps` must be above 0, got {self.norm_eps}. Try 1e-5.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"`chunk` must be at least 1 frame, got {self.chunk}. Try 8.")
         self._check_backbone()

@@ -17,13 +17,17 @@ class DrivenState(NamedTuple):
 
     Attributes:
         hidden: The state of the ODE.
-        control: The latest frame's features, as they drive the field.
+        control: What the latest frame makes of the gates: by its features, and by their change.
         started: Whether there was a frame.
     """
 
     hidden: Images
     control: Float[Tensor, "batch gates height width"]
     started: Bool[Tensor, " batch"]
+
+
+_SHORTEST_GAP = 1e-3
+"""In ODE time: frames that are nearer count as this far apart where their change is measured."""
 
 
 class _Driven(nn.Module):
@@ -38,7 +42,7 @@ class _Driven(nn.Module):
 
 
 class DrivenODE(nn.Module):
-    """dh/dt = f(h, x(t)): the state is solved through the frames and does not jump at one.
+    """dh/dt = f(h, x(t), dx/dt): the state is solved through the frames and does not jump at one.
 
     Between two frames x(t) is the straight line between their features. The piece from frame i - 1
     to frame i is solved when frame i has arrived, so the answer at a frame uses that frame and
@@ -46,8 +50,8 @@ class DrivenODE(nn.Module):
     that a clip of one frame has an answer.
 
     Reference: Kidger et al. 2020, arXiv 2005.08926, with the causal straight lines of Morrill et
-    al. 2021, arXiv 2106.11028. Here x drives the field by its value, which keeps the state in
-    (-1, 1), and not by its derivative.
+    al. 2021, arXiv 2106.11028. Here x and its derivative stand inside the field and not as a factor
+    of it, which keeps the state in (-1, 1).
 
     Args:
         in_channels: channels of the frames' features.
@@ -56,10 +60,15 @@ class DrivenODE(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, **settings: Any) -> None:
-        """Build the field and its solve."""
+        """Build the field, what feeds it, and its solve."""
         super().__init__()
         self.channels = channels
-        self.evolve = GapODE(_Driven(GRUODEField(channels, in_channels=in_channels)), **settings)
+        field = GRUODEField(channels)
+        # What drives the field is to reach the state within a frame or two.
+        nn.init.zeros_(field.state_conv.bias)  # pyright: ignore[reportArgumentType]
+        # The gates' part of x, and that of dx/dt.
+        self.input_conv = nn.Conv2d(in_channels, 4 * channels, 3, padding=1, bias=False)
+        self.evolve = GapODE(_Driven(field), **settings)
 
     @property
     def field(self) -> GRUODEField:
@@ -71,7 +80,7 @@ class DrivenODE(nn.Module):
         weight = self.field.state_conv.weight
         return DrivenState(
             hidden=weight.new_zeros(batch, self.channels, height, width),
-            control=weight.new_zeros(batch, 2 * self.channels, height, width),
+            control=weight.new_zeros(batch, 4 * self.channels, height, width),
             started=torch.zeros(batch, dtype=torch.bool, device=weight.device),
         )
 
@@ -84,7 +93,7 @@ class DrivenODE(nn.Module):
     ) -> tuple[OutputMaps, DrivenState]:
         """Advance over frames; arguments and result are those of `ODERNN.forward`."""
         # In the state's dtype: under autocast the projection has half precision.
-        controls = self.field.project(x.flatten(0, 1)).to(state.control.dtype)
+        controls = self.input_conv(x.flatten(0, 1)).to(state.control.dtype)
         controls = controls.unflatten(0, x.shape[:2])
         num_pieces = self.evolve.num_pieces(gaps)
         outputs: list[Tensor] = []
@@ -106,10 +115,16 @@ class DrivenODE(nn.Module):
     ) -> Images:
         """The state at a frame, from that at the frame before."""
         hidden, started = state.hidden, state.started[:, None, None, None]
+        value, mark = control.chunk(2, dim=1)
+        old_value, old_mark = state.control.chunk(2, dim=1)
+        slope = (mark - old_mark) / _like(gaps.clamp(min=_SHORTEST_GAP), mark)
         for length, begin, end in self.evolve.pieces(gaps, num_pieces):
-            line = (state.control, control)
-            if num_pieces > 1:
-                shares = [share[:, None, None, None].to(control.dtype) for share in (begin, end)]
-                line = tuple(torch.lerp(state.control, control, share) for share in shares)
-            hidden = self.evolve.solve(hidden, length, line)
-        return torch.where(started, hidden, self.field.candidate(control))
+            shares = (_like(begin, value), _like(end, value))
+            line = [torch.lerp(old_value, value, share) + slope for share in shares]
+            hidden = self.evolve.solve(hidden, length, tuple(line))
+        return torch.where(started, hidden, self.field.candidate(value))
+
+
+def _like(numbers: Float[Tensor, " batch"], maps: Tensor) -> Tensor:
+    """One number a sample, to calculate with its feature maps."""
+    return numbers[:, None, None, None].to(maps.dtype)

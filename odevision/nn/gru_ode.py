@@ -20,28 +20,17 @@ class GRUODEField(nn.Module):
 
     Args:
         channels: channels of the state.
-        in_channels: channels of an input x that drives it; 0 means none.
         kernel_size: side of the filters, odd.
     """
 
-    def __init__(self, channels: int, *, in_channels: int = 0, kernel_size: int = 3) -> None:
+    def __init__(self, channels: int, *, kernel_size: int = 3) -> None:
         """Build one convolution for gate and candidate."""
         super().__init__()
         self.channels = channels
         self.state_conv = nn.Conv2d(channels, 2 * channels, kernel_size, padding="same")
-        self.input_conv = (
-            nn.Conv2d(in_channels, 2 * channels, kernel_size, padding="same", bias=False)
-            if in_channels
-            else None
-        )
         assert self.state_conv.bias is not None
         # Gates near 0.9 at the start: a state lasts for some frames before it has learned to.
         nn.init.constant_(self.state_conv.bias[:channels], 2.0)
-
-    def project(self, x: Images) -> Gates:
-        """The input's part of gate and candidate, for as many frames as x has."""
-        assert self.input_conv is not None
-        return self.input_conv(x)
 
     def candidate(self, projected: Gates) -> Images:
         """Where an empty state is drawn to by an input."""
