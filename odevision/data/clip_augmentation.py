@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from odevision.data import color, geometric
@@ -20,16 +20,11 @@ class ClipAugmentation:
     Args:
         reverse: Probability that a clip runs backwards. Not where the classes are about before and
             after.
-        speed: Largest change of speed: times are divided by factors that are drawn evenly in their
-            logarithm from [1 / (1 + speed), 1 + speed]. Not where speed is what the classes are
-            about.
         crop_padding: Largest shift up, down, left or right, in pixels; continued by reflection.
         flip: "random" mirrors each clip left to right with probability 1/2. Not where left and
             right are what the classes are about.
         rotation_degrees: Largest rotation to either side, in degrees.
         scale: Largest zoom: factors are uniform in [1 - scale, 1 + scale].
-        shake: Largest movement of the camera from a frame to the next, in pixels: a steady pan and
-            a tremble, each clip another share of it.
         brightness: Largest change: factors are uniform in [1 - brightness, 1 + brightness].
         contrast: Likewise.
         saturation: Likewise.
@@ -40,12 +35,10 @@ class ClipAugmentation:
     """
 
     reverse: float = 0.0
-    speed: float = 0.0
     crop_padding: int = 0
     flip: Literal["none", "random"] = "none"
     rotation_degrees: float = 0.0
     scale: float = 0.0
-    shake: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -61,10 +54,6 @@ class ClipAugmentation:
                 raise ValueError(f"`{name}` must be 0 or more pixels, got {getattr(self, name)}.")
         if self.flip not in ("none", "random"):
             raise ValueError(f"`flip` must be 'none' or 'random', got {self.flip!r}.")
-        if not 0 <= self.speed < float("inf"):
-            raise ValueError(f"`speed` must be 0 or more, got {self.speed}. Try 0.2.")
-        if not 0 <= self.shake < float("inf"):
-            raise ValueError(f"`shake` must be 0 or more pixels, got {self.shake}. Try 1.")
         if not 0 <= self.scale < 1:
             raise ValueError(f"`scale` must be in [0, 1), got {self.scale}. Try 0.1.")
         names = ("brightness", "contrast", "saturation", "reverse", "grayscale", "invert")
@@ -108,7 +97,7 @@ def augment_clips(
 ) -> UInt8[Tensor, "batch time 3 height width"]:
     """Change a batch of training clips at random; see `ClipAugmentation` for how.
 
-    All but `reverse` and `speed`: they change the times too, so the loader does that.
+    All but `reverse`: what runs backwards has other times too, so the loader does that.
 
     Args:
         frames: On any device.
@@ -131,10 +120,7 @@ def augment_clips(
         pictures = geometric.shift_and_flip(
             pictures, augmentation.crop_padding, uniform[:, _SHIFT], is_flipped
         )
-    if augmentation.shake:
-        paths = camera_paths(batch, time, augmentation.shake, generator).to(frames.device)
-        pictures = _turn_and_move(pictures, augmentation, uniform[:, _TURN], paths)
-    elif augmentation.rotation_degrees or augmentation.scale:
+    if augmentation.rotation_degrees or augmentation.scale:
         pictures = geometric.rotate_and_zoom(
             pictures, augmentation.rotation_degrees, augmentation.scale, uniform[:, _TURN]
         )
@@ -161,40 +147,3 @@ def augment_clips(
         pictures = pictures.clone() if pictures.data_ptr() == frames.data_ptr() else pictures
         geometric.cut_out(pictures, augmentation.cutout, uniform[:, _CUTOUT], [*fill] * time)
     return pictures.view(frames.shape)
-
-
-def camera_paths(
-    batch: int, time: int, shake: float, generator: torch.Generator
-) -> Float[Tensor, "batch time 2"]:
-    """Where the camera of each clip points, frame by frame.
-
-    Args:
-        batch: Number of clips.
-        time: Frames a clip.
-        shake: Largest movement from a frame to the next, in pixels.
-        generator: Source of the randomness, on the CPU.
-
-    Returns:
-        Pixels across and down from the middle of the path.
-    """
-    signed = 2 * torch.rand(batch, time + 1, 2, generator=generator) - 1
-    share = torch.rand(batch, 1, 1, generator=generator)
-    pan, tremble = signed[:, :1], signed[:, 1:]
-    paths = (share * shake * (pan + tremble) / 2).cumsum(dim=1)
-    return paths - paths.mean(dim=1, keepdim=True)
-
-
-def _turn_and_move(
-    pictures: UInt8[Tensor, "batch frames height width"],
-    augmentation: ClipAugmentation,
-    uniform: Float[Tensor, "batch 2"],
-    paths: Float[Tensor, "batch time 2"],
-) -> UInt8[Tensor, "batch frames height width"]:
-    """Turn and zoom each clip, and move each of its frames, in one go."""
-    height, width = pictures.shape[2:]
-    rotation, scale = augmentation.rotation_degrees, augmentation.scale
-    matrices = geometric.turn_matrices(rotation, scale, uniform, height, width)
-    matrices = matrices[:, None].repeat(1, paths.shape[1], 1, 1)
-    matrices[..., 2] += 2 * paths / paths.new_tensor([width, height])
-    single = pictures.view(-1, 3, height, width)
-    return geometric.warp(single, matrices.flatten(0, 1)).view(pictures.shape)

@@ -136,13 +136,6 @@ class ClipLoader:
         share = 0.0 if self.augmentation is None else self.augmentation.reverse
         return share > 0 and float(torch.rand((), generator=generator)) < share
 
-    def _speed(self, generator: torch.Generator | None) -> float:
-        """The factor on a clip's speed."""
-        most = 0.0 if self.augmentation is None else self.augmentation.speed
-        if generator is None or most == 0:
-            return 1.0
-        return (1 + most) ** (2 * float(torch.rand((), generator=generator)) - 1)
-
     def _clips(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """The frames of some videos, padded to the longest, with their times and the mask."""
         parts, times = [], []
@@ -157,7 +150,7 @@ class ClipLoader:
             if generator is not None and self._runs_backwards(generator):
                 frames, at = frames.flip(0), -at.flip(0)
             parts.append(frames)
-            times.append(((at - at[0]) / self._speed(generator)).float())
+            times.append((at - at[0]).float())
         most = max(map(len, times))
         # A padded frame repeats the last one, which the networks do not look at.
         at = [torch.arange(most).clamp(max=len(one) - 1) for one in times]

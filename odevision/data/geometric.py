@@ -65,27 +65,17 @@ def rotate_and_zoom(
     Returns:
         New images.
     """
-    return warp(images, turn_matrices(rotation_degrees, scale, uniform, *images.shape[2:]))
-
-
-def turn_matrices(
-    rotation_degrees: float,
-    scale: float,
-    uniform: Float[Tensor, "batch 2"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "batch 2 3"]:
-    """The matrices by which `rotate_and_zoom` warps images of this height and width, in pixels."""
     signed = 2 * uniform - 1
     angles = torch.deg2rad(signed[:, 0] * rotation_degrees)
     zooms = 1 + signed[:, 1] * scale
+    height, width = images.shape[2:]
     # The grid's coordinates run from -1 to 1 along each side, so of an image that is not square
     # a rotation must be stretched.
     cosine, sine = torch.cos(angles) / zooms, torch.sin(angles) / zooms
     zero = torch.zeros_like(angles)
     row_x = torch.stack([cosine, -sine * height / width, zero], dim=1)
     row_y = torch.stack([sine * width / height, cosine, zero], dim=1)
-    return torch.stack([row_x, row_y], dim=1)
+    return warp(images, torch.stack([row_x, row_y], dim=1))
 
 
 def resized_crop(

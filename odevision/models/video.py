@@ -156,7 +156,7 @@ class RecurrentVideoNet(nn.Module):
         self.config = config
         channels = config.in_channels * (2 if config.frame_input == "both" else 1)
         if config.backbone is None:
-            self.stem: Any = Downsampling(channels, config.stem_width, eps=config.norm_eps)
+            self.stem: Any = Downsampling(channels, config.stem_width)
         else:
             self.stem = FrameBackbone(
                 config.backbone, config.stem_width, freeze=config.freeze_backbone
@@ -164,7 +164,7 @@ class RecurrentVideoNet(nn.Module):
         channels, stride = config.stem_width, 2 if config.backbone is None else 1
         halvings, layers = [], []
         for width in config.widths:
-            halvings.append(Downsampling(channels, width, stride=stride, eps=config.norm_eps))
+            halvings.append(Downsampling(channels, width, stride=stride))
             layers.append(config.layer(width))
             channels = width
         self.halvings, self.layers = nn.ModuleList(halvings), nn.ModuleList(layers)
@@ -237,8 +237,7 @@ class RecurrentVideoNet(nn.Module):
             x, new = layer(halving(x).unflatten(0, (batch, time)), gaps, mask, old)
             x = x.flatten(0, 1)
             layers.append(new)
-        pool = torch.mean if self.config.space_pooling == "mean" else torch.amax
-        features = pool(x.to(self._dtype), dim=(2, 3)).unflatten(0, (batch, time))
+        features = x.to(self._dtype).mean(dim=(2, 3)).unflatten(0, (batch, time))
         return VideoState(
             seen=see_frames(frames, mask, state.seen),
             seconds=latest(seconds, mask, state.seconds),

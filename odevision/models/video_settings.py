@@ -13,7 +13,6 @@ from odevision.nn.gate_conv import GateNorm
 from odevision.solve import unknown_name
 
 PoolingName = Literal["mean", "attention"]
-SpacePoolingName = Literal["mean", "max"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,11 +27,7 @@ class VideoSettings(abc.ABC):
             the resolution again. The defaults of all networks have about 0.2 M parameters.
         frame_input: what the network sees of a frame: the frame, its difference to the one before,
             or both. Differences show motion, whatever the background.
-        norm_eps: what the GroupNorm of the convolutions before the layers adds to the variance of a
-            frame's features. A large one leaves frames quiet in which little moves.
         cell_norm: of the recurrent cells: "weight" of their filters, "group" of their gates.
-        space_pooling: of the last layer's maps over each frame: their mean, or their largest
-            values, which a small figure reaches as well as a large one.
         pooling: of the frames' features over time: their mean, or one by learned weights.
         chunk: frames whose graph is held at once in training. Longer clips are made again chunk by
             chunk on the way back, with the same gradients. None holds all.
@@ -50,9 +45,7 @@ class VideoSettings(abc.ABC):
     stem_width: int = 16
     widths: tuple[int, ...] = (32, 48)
     frame_input: FrameInput = "both"
-    norm_eps: float = 1e-5
     cell_norm: GateNorm = "none"
-    space_pooling: SpacePoolingName = "mean"
     pooling: PoolingName = "mean"
     chunk: int | None = None
     backbone: str | None = None
@@ -63,12 +56,7 @@ class VideoSettings(abc.ABC):
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""
         check_video_sizes(self.in_channels, self.num_classes, self.frame_input)
-        choices = {
-            "space_pooling": SpacePoolingName,
-            "pooling": PoolingName,
-            "cell_norm": GateNorm,
-        }
-        for name, known in choices.items():
+        for name, known in (("pooling", PoolingName), ("cell_norm", GateNorm)):
             if getattr(self, name) not in get_args(known):
                 raise ValueError(unknown_name(name, getattr(self, name), get_args(known)))
         widths = (self.stem_width, *self.widths)
@@ -77,8 +65,6 @@ class VideoSettings(abc.ABC):
                 "`stem_width` and `widths` must be multiples of 8, got "
                 f"{self.stem_width} and {self.widths}. Try 16 and 32 48."
             )
-        if not 0 < self.norm_eps < float("inf"):
-            raise ValueError(f"`norm_eps` must be above 0, got {self.norm_eps}. Try 1e-5.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"`chunk` must be at least 1 frame, got {self.chunk}. Try 8.")
         self._check_backbone()

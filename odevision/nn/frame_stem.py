@@ -23,18 +23,14 @@ class Downsampling(nn.Module):
         in_channels: channels before.
         channels: channels after, a multiple of 8.
         stride: 2, or 1 to keep the resolution.
-        eps: what the norm adds to the variance. A large one leaves frames quiet in which little
-            moves, where a small one would blow up their noise.
     """
 
-    def __init__(
-        self, in_channels: int, channels: int, *, stride: int = 2, eps: float = 1e-5
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 2) -> None:
         """Build both."""
         super().__init__()
         self.stride = stride
         self.conv = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
-        self.norm = nn.GroupNorm(8, channels, eps=eps)
+        self.norm = nn.GroupNorm(8, channels)
 
     def forward(self, x: Images) -> FeatureMaps:
         """Feature maps."""

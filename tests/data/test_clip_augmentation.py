@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from odevision.data.clip_augmentation import ClipAugmentation, augment_clips, camera_paths
+from odevision.data.clip_augmentation import ClipAugmentation, augment_clips
 
 ALL = {
     "crop_padding": 3,
@@ -65,36 +65,6 @@ def test_motion_stays_motion() -> None:
     assert columns.diff().tolist() == [3, 3, 3]
 
 
-def test_a_shaking_camera_moves_frames_apart_and_no_farther_than_it_may() -> None:
-    paths = camera_paths(200, 16, 2.0, torch.Generator().manual_seed(0))
-    moves = paths.diff(dim=1)
-    assert moves.abs().max() <= 2.0
-    assert moves.abs().amax(dim=(1, 2)).min() < 0.2 and moves.abs().max() > 1.5
-    assert torch.allclose(paths.mean(dim=1), torch.zeros(200, 2), atol=1e-5)
-    # A pan: the moves of a clip agree in part.
-    assert (moves.mean(dim=1).abs() > 0.3).any()
-
-
-def test_a_still_clip_shakes_like_its_camera() -> None:
-    frames = torch.zeros(1, 5, 3, 32, 48, dtype=torch.uint8)
-    frames[:, :, :, 14:18, 20:28] = 200
-    shaken = changed(frames, seed=3, shake=4.0)[0, :, 0].double()
-    paths = camera_paths_of(shake=4.0, seed=3)
-    columns = (shaken.sum(dim=1) * torch.arange(48)).sum(dim=1) / shaken.sum(dim=(1, 2))
-    rows = (shaken.sum(dim=2) * torch.arange(32)).sum(dim=1) / shaken.sum(dim=(1, 2))
-    found = torch.stack([columns, rows], dim=1)
-    # The picture moves against the camera.
-    assert torch.allclose(found - found.mean(dim=0), -paths.double(), atol=0.05)
-    assert paths.abs().max() > 0.5
-
-
-def camera_paths_of(shake: float, seed: int) -> Tensor:
-    """The path of the first of one clip, as `augment_clips` draws it."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.rand(1, 13, generator=generator)
-    return camera_paths(1, 5, shake, generator)[0]
-
-
 def test_the_defaults_change_nothing_and_the_argument_stays_as_it_is() -> None:
     frames = still_clips()
     before = frames.clone()
@@ -115,7 +85,6 @@ def test_the_same_generator_gives_the_same_clips() -> None:
     [
         ({"crop_padding": -1}, "`crop_padding` must be 0 or more pixels, got -1"),
         ({"scale": 1.0}, r"`scale` must be in \[0, 1\), got 1.0"),
-        ({"shake": -1.0}, "`shake` must be 0 or more pixels, got -1.0"),
         ({"hue": 0.6}, r"`hue` must be in \[0, 0.5\], got 0.6"),
         ({"rotation_degrees": 181.0}, "`rotation_degrees` must be in"),
     ],
