@@ -4,13 +4,9 @@ import dataclasses
 
 from odevision.data.clip_augmentation import ClipAugmentation
 from odevision.data.clip_sampling import ClipSampling
-from odevision.models.video import VideoDrivenConfig, VideoODERNNConfig
+from odevision.models.video import VideoODERNNConfig
 from odevision.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from odevision.training.video_data import VideoDataConfig
-
-_MUON = OptimizerConfig(
-    name="muon", learning_rate=0.05, weight_decay=5e-4, filter_learning_rate=0.05
-)
 
 
 def motion() -> TrainConfig:
@@ -35,7 +31,9 @@ def motion() -> TrainConfig:
                 kind="irregular", num_frames=16, rate=8.0, rate_jitter=1.0, drop=0.25
             ),
         ),
-        optimizer=_MUON,
+        optimizer=OptimizerConfig(
+            name="muon", learning_rate=0.05, weight_decay=5e-4, filter_learning_rate=0.05
+        ),
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1),
         epochs=5,
         gradient_clip=1.0,
@@ -53,7 +51,7 @@ def ucf5() -> TrainConfig:
     """
     return TrainConfig(
         recipe="ucf5",
-        model=VideoDrivenConfig(num_classes=5, frame_input="differences", widths=(24, 32, 48)),
+        model=VideoODERNNConfig(num_classes=5, frame_input="differences"),
         data=VideoDataConfig(
             name="ucf5",
             batch_size=16,
@@ -73,14 +71,13 @@ def ucf5() -> TrainConfig:
                 cutout=16,
             ),
         ),
-        optimizer=_MUON,
-        schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1, final_fraction=0.3),
-        epochs=35,
+        optimizer=OptimizerConfig(name="adamw", learning_rate=3e-3, weight_decay=0.05),
+        schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1),
+        epochs=100,
         label_smoothing=0.1,
         gradient_clip=1.0,
         ema_decay=0.99,
         evaluate_every_epochs=10,
-        precision="bf16",
         weights_dtype="float16",
     )
 
@@ -97,7 +94,7 @@ def ucf101() -> TrainConfig:
     return dataclasses.replace(
         base,
         recipe="ucf101",
-        model=VideoDrivenConfig(num_classes=101, stem_width=64, widths=(128, 192, 256)),
+        model=VideoODERNNConfig(num_classes=101, stem_width=64, widths=(128, 192, 256)),
         data=dataclasses.replace(
             base.data,
             name="ucf101",
@@ -108,6 +105,7 @@ def ucf101() -> TrainConfig:
                 base.data.augmentation, crop_padding=12, cutout=32, invert=0.0, grayscale=0.2
             ),
         ),
+        precision="bf16",
     )
 
 
