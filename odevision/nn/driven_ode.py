@@ -118,10 +118,12 @@ class DrivenODE(nn.Module):
         value, mark = control.chunk(2, dim=1)
         old_value, old_mark = state.control.chunk(2, dim=1)
         slope = (mark - old_mark) / _like(gaps.clamp(min=_SHORTEST_GAP), mark)
+        before, after = old_value + slope, value + slope
         for length, begin, end in self.evolve.pieces(gaps, num_pieces):
-            shares = (_like(begin, value), _like(end, value))
-            line = [torch.lerp(old_value, value, share) + slope for share in shares]
-            hidden = self.evolve.solve(hidden, length, tuple(line))
+            line = (before, after)
+            if num_pieces > 1:
+                line = tuple(torch.lerp(before, after, _like(s, value)) for s in (begin, end))
+            hidden = self.evolve.solve(hidden, length, line)
         return torch.where(started, hidden, self.field.candidate(value))
 
 

