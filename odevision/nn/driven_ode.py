@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from odevision.nn.gap_ode import GapODE
+from odevision.nn.gap_ode import GapODE, one_a_sample
 from odevision.nn.gru_ode import GRUODEField
 from odevision.nn.ode_rnn import FrameMaps, OutputMaps
 from odevision.types import Images, Scalar
+
+_SHORTEST_GAP = 1e-3
+"""In ODE time: frames that are nearer count as this far apart where their change is measured."""
 
 
 class DrivenState(NamedTuple):
@@ -24,10 +27,6 @@ class DrivenState(NamedTuple):
     hidden: Images
     control: Float[Tensor, "batch gates height width"]
     started: Bool[Tensor, " batch"]
-
-
-_SHORTEST_GAP = 1e-3
-"""In ODE time: frames that are nearer count as this far apart where their change is measured."""
 
 
 class _Driven(nn.Module):
@@ -117,16 +116,12 @@ class DrivenODE(nn.Module):
         hidden, started = state.hidden, state.started[:, None, None, None]
         value, mark = control.chunk(2, dim=1)
         old_value, old_mark = state.control.chunk(2, dim=1)
-        slope = (mark - old_mark) / _like(gaps.clamp(min=_SHORTEST_GAP), mark)
+        slope = (mark - old_mark) / one_a_sample(gaps.clamp(min=_SHORTEST_GAP), mark)
         before, after = old_value + slope, value + slope
         for length, begin, end in self.evolve.pieces(gaps, num_pieces):
             line = (before, after)
             if num_pieces > 1:
-                line = tuple(torch.lerp(before, after, _like(s, value)) for s in (begin, end))
+                shares = [one_a_sample(share, value) for share in (begin, end)]
+                line = tuple(torch.lerp(before, after, share) for share in shares)
             hidden = self.evolve.solve(hidden, length, line)
         return torch.where(started, hidden, self.field.candidate(value))
-
-
-def _like(numbers: Float[Tensor, " batch"], maps: Tensor) -> Tensor:
-    """One number a sample, to calculate with its feature maps."""
-    return numbers[:, None, None, None].to(maps.dtype)

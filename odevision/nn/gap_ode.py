@@ -33,6 +33,11 @@ def recomputing() -> Iterator[None]:
         _RECOMPUTING.reset(token)
 
 
+def one_a_sample(numbers: Float[Tensor, " batch"], y: State) -> Tensor:
+    """Shape and convert a number a sample so that it multiplies all of that sample's state."""
+    return numbers.view(-1, *[1] * (y.ndim - 1)).to(y.dtype)
+
+
 class _OverGap(nn.Module):
     """dy/ds = gap f(s, y): one unit of s is the whole gap, however long it is."""
 
@@ -42,7 +47,7 @@ class _OverGap(nn.Module):
 
     def forward(self, s: Scalar, y: State, gaps: Float[Tensor, " batch"], *args: Any) -> State:
         slope = self.vector_field(s, y, *args)
-        return gaps.view(-1, *[1] * (y.ndim - 1)).to(y.dtype) * slope
+        return one_a_sample(gaps, y) * slope
 
 
 class GapODE(nn.Module):

@@ -13,7 +13,8 @@ class GRUODEField(nn.Module):
     z = sigmoid(U_z * h + W_z * x), n = tanh(U_n * h + W_n * x). The state is drawn towards n at a
     rate below 1, so that one that starts in [-1, 1] stays there, up to the error of the solver:
     long gaps are as safe as short ones. The field does not depend on the time, so a gap may be
-    split anywhere.
+    split anywhere. Without an x the field is the state's alone; whoever drives it passes W * x as
+    `projected`.
 
     Reference: De Brouwer et al. 2019, arXiv 1905.12374, of which this is the minimal form (no reset
     gate).

@@ -13,7 +13,7 @@ def motion() -> TrainConfig:
     """Clips made on the spot, told apart by how things move; offline, in minutes.
 
     Command: odevision train motion
-    Time: 5 minutes on one core of an AMD EPYC (Zen 4, bf16).
+    Time: 5 minutes on one core of an AMD EPYC (Zen 4, bf16) beside other trainings.
     Result: 100 % of the 1,000 test clips, at other rates and with half of the frames dropped 99.9
         to 100 % (seed 0).
     """

@@ -182,13 +182,13 @@ def peak_bytes(model: RecurrentVideoNet, time: int) -> int:
 def test_training_memory_does_not_grow_with_the_frames_in_chunks(
     config: type[VideoSettings], times: tuple[int, ...]
 ) -> None:
-    widths = config().widths
+    # Narrow: frames this small must outweigh the gradients of the weights, which are held twice.
+    widths = (16, 24)
     model = network(config, chunk=8, stem_width=16, widths=widths)
     chunked = [peak_bytes(model, time) for time in times]
     assert max(chunked) <= 1.1 * min(chunked), chunked
     plain = [peak_bytes(network(config, stem_width=16, widths=widths), 16 * n) for n in (1, 2)]
-    # With frames this small the gradients of the weights, held twice, are much of it.
-    assert plain[1] > 1.7 * plain[0] and max(chunked) < plain[1]
+    assert plain[1] > 1.7 * plain[0] and chunked[0] < plain[0]
 
 
 @pytest.mark.parametrize("config", CONFIGS)

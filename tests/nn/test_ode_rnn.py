@@ -153,11 +153,11 @@ def test_how_fast_a_frame_changes_drives_the_state_too() -> None:
     x, gaps, mask = clip(time=2)
     layer.input_conv.weight.data[: 2 * layer.channels] = 0  # so that values say nothing
     still = x[:, :1].expand(-1, 2, -1, -1, -1)
-    outputs = []
-    for frames in (still, x):
-        gaps[:, 1] = 1.0
-        outputs.append(layer(frames, gaps, mask, layer.initial_state(2, 4, 5))[0][:, 1])
-    assert not torch.allclose(outputs[0], outputs[1], atol=1e-3)
+    gaps[:, 1] = 1.0
+    (unmoved, _), (moved, _) = (
+        layer(frames, gaps, mask, layer.initial_state(2, 4, 5)) for frames in (still, x)
+    )
+    assert not torch.allclose(unmoved[:, 1], moved[:, 1], atol=1e-3)
 
 
 def test_a_frame_on_the_straight_line_changes_nothing_in_a_driven_state() -> None:
@@ -173,7 +173,7 @@ def test_a_frame_on_the_straight_line_changes_nothing_in_a_driven_state() -> Non
 
 def test_a_driven_gap_is_a_straight_line_however_many_pieces_it_takes() -> None:
     coarse, fine = built(driven), built(driven)
-    fine.evolve.max_step = coarse.evolve.max_step / 64
+    fine.evolve.max_step = coarse.evolve.max_step / 128
     coarse.evolve.max_step /= 32
     x, gaps, mask = clip(time=2)
     gaps[:, 1] = torch.tensor([1.9, 0.8], dtype=torch.float64)
@@ -182,7 +182,7 @@ def test_a_driven_gap_is_a_straight_line_however_many_pieces_it_takes() -> None:
     single = built(driven)
     single.evolve.max_step, single.evolve.num_steps, single.evolve.solver = 10.0, 40, "rk4"
     exact = single(x, gaps, mask, single.initial_state(2, 4, 5))[0]
-    assert torch.allclose(exact, found[1], atol=1e-4)
+    assert torch.allclose(exact, found[1], atol=1e-5)
 
 
 def test_driven_first_frame_has_an_answer_that_depends_on_it() -> None:
