@@ -221,7 +221,7 @@ def _with_model(base: TrainConfig, name: str | None, *, like: str | None) -> Tra
     return dataclasses.replace(base, model=model)
 
 
-_SHARED_BY_VIDEOS = ("num_classes", "in_channels", "stem_width", "frame_input")
+_SHARED_BY_VIDEOS = ("num_classes", "in_channels", "stem_width", "frame_blocks", "frame_input")
 
 
 def _matched_video(base: VideoConfig, name: str) -> VideoConfig:

@@ -18,7 +18,7 @@ from odevision.nn.chunked import advance_in_chunks
 from odevision.nn.conv_gru import ConvGRUCell
 from odevision.nn.dense_field import DenseField
 from odevision.nn.driven_ode import DrivenODE
-from odevision.nn.frame_layers import EachFrame, GapAsInput
+from odevision.nn.frame_layers import EachFrame, FrameResidual, GapAsInput
 from odevision.nn.frame_pooling import FramePooling, PooledFrames
 from odevision.nn.frame_stem import Downsampling, SeenFrame, frame_inputs, latest, see_frames
 from odevision.nn.gap_ode import GapODE
@@ -144,7 +144,10 @@ class VideoState(NamedTuple):
 
 
 class RecurrentVideoNet(nn.Module):
-    """Stem, recurrent layers with a halving of the resolution before each, pooling, linear head.
+    """Stem, recurrent layers, pooling over time, linear head.
+
+    Before each recurrent layer the resolution is halved; residual blocks of single frames may
+    follow.
 
     Args:
         config: of one of the recurrent networks.
@@ -162,12 +165,15 @@ class RecurrentVideoNet(nn.Module):
                 config.backbone, config.stem_width, freeze=config.freeze_backbone
             )
         channels, stride = config.stem_width, 2 if config.backbone is None else 1
-        halvings, layers = [], []
+        halvings, blocks, layers = [], [], []
         for width in config.widths:
             halvings.append(Downsampling(channels, width, stride=stride))
+            residuals = (FrameResidual(width) for _ in range(config.frame_blocks))
+            blocks.append(nn.Sequential(*residuals))
             layers.append(config.layer(width))
             channels = width
         self.halvings, self.layers = nn.ModuleList(halvings), nn.ModuleList(layers)
+        self.blocks = nn.ModuleList(blocks)
         self.end = config.end(channels)
         self.pooling = FramePooling(channels, attention=config.pooling == "attention")
         self.head = nn.Linear(channels, config.num_classes)
@@ -233,8 +239,10 @@ class RecurrentVideoNet(nn.Module):
         gaps = self._gaps(state, seconds, mask)
         x = frame_inputs(frames, mask, state.seen, self.config.frame_input)
         x, layers = self.stem(x.flatten(0, 1)), []
-        for halving, layer, old in zip(self.halvings, self.layers, state.layers, strict=True):
-            x, new = layer(halving(x).unflatten(0, (batch, time)), gaps, mask, old)
+        parts = zip(self.halvings, self.blocks, self.layers, state.layers, strict=True)
+        for halving, block, layer, old in parts:
+            x = block(halving(x)).unflatten(0, (batch, time))
+            x, new = layer(x, gaps, mask, old)
             x = x.flatten(0, 1)
             layers.append(new)
         features = x.to(self._dtype).mean(dim=(2, 3)).unflatten(0, (batch, time))

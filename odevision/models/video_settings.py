@@ -25,6 +25,7 @@ class VideoSettings(abc.ABC):
         stem_width: channels of the stem, which halves the resolution; a multiple of 8.
         widths: channels of each recurrent layer, multiples of 8; before each a convolution halves
             the resolution again. The defaults of all networks have about 0.2 M parameters.
+        frame_blocks: residual convolutions of each frame by itself before each recurrent layer.
         frame_input: what the network sees of a frame: the frame, its difference to the one before,
             or both. Differences show motion, whatever the background.
         cell_norm: of the recurrent cells: "weight" of their filters, "group" of their gates.
@@ -44,6 +45,7 @@ class VideoSettings(abc.ABC):
     num_classes: int = 5
     stem_width: int = 16
     widths: tuple[int, ...] = (32, 48)
+    frame_blocks: int = 0
     frame_input: FrameInput = "both"
     cell_norm: GateNorm = "none"
     pooling: PoolingName = "mean"
@@ -65,6 +67,8 @@ class VideoSettings(abc.ABC):
                 "`stem_width` and `widths` must be multiples of 8, got "
                 f"{self.stem_width} and {self.widths}. Try 16 and 32 48."
             )
+        if self.frame_blocks < 0:
+            raise ValueError(f"`frame_blocks` must be 0 or more, got {self.frame_blocks}. Try 1.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"`chunk` must be at least 1 frame, got {self.chunk}. Try 8.")
         self._check_backbone()

@@ -1,4 +1,4 @@
-"""Layers over frames without an ODE, with the interface of ODERNN: the baselines' parts."""
+"""Layers over frames without an ODE: a residual block, and the baselines' recurrent layers."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odevision.nn.ode_rnn import ODERNN, FrameMaps, OutputMaps
+from odevision.types import FeatureMaps
 
 
 class GapAsInput(nn.Module):
@@ -38,8 +39,8 @@ class GapAsInput(nn.Module):
         return self.layer(torch.cat([x, channel], dim=2), gaps, mask, state)
 
 
-class EachFrame(nn.Module):
-    """A residual convolution of each frame by itself, in the place of a recurrent layer.
+class FrameResidual(nn.Module):
+    """x + conv(GELU(conv(GELU(x)))) of each frame by itself.
 
     Args:
         channels: channels of the feature maps; inside there are three times as many, which takes as
@@ -51,6 +52,23 @@ class EachFrame(nn.Module):
         super().__init__()
         self.inner = nn.Conv2d(channels, 3 * channels, 3, padding=1)
         self.outer = nn.Conv2d(3 * channels, channels, 3, padding=1)
+
+    def forward(self, x: FeatureMaps) -> FeatureMaps:
+        """Feature maps of the same shape, of any number of frames."""
+        return x + self.outer(F.gelu(self.inner(F.gelu(x))))
+
+
+class EachFrame(nn.Module):
+    """FrameResidual in the place of a recurrent layer.
+
+    Args:
+        channels: channels of the feature maps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.residual = FrameResidual(channels)
 
     def initial_state(self, batch: int, height: int, width: int) -> tuple[()]:
         """Nothing is remembered."""
@@ -64,6 +82,5 @@ class EachFrame(nn.Module):
         state: tuple[()],
     ) -> tuple[FrameMaps, tuple[()]]:
         """As `ODERNN.forward`; time means nothing here."""
-        maps = x.flatten(0, 1)
-        maps = maps + self.outer(F.gelu(self.inner(F.gelu(maps))))
+        maps = self.residual(x.flatten(0, 1))
         return maps.unflatten(0, x.shape[:2]), state

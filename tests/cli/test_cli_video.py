@@ -54,10 +54,14 @@ def test_training_says_what_comes_next(invoke, tmp_path: Path) -> None:
 
 def test_another_network_sees_the_same_at_matched_parameters(invoke, tmp_path: Path) -> None:
     from odevision.cli.train_config import read_request
+    from odevision.models.video import VideoMeanConfig
     from odevision.models.video_registry import count_parameters
 
     own = read_request(["motion"], description="").config
     other = read_request(["motion", "--model.name", "video-driven"], description="").config
+    blocks = read_request(["ucf5", "--model.name", "video-mean"], description="").config.model
+    assert isinstance(blocks, VideoMeanConfig)
+    assert blocks.frame_blocks == 1  # sees each frame as the network that it replaces
     assert other.model.num_classes == 10 and other.data == own.data
     assert other.model.frame_input == own.model.frame_input
     assert count_parameters(other.model) == pytest.approx(count_parameters(own.model), rel=0.05)

@@ -21,6 +21,7 @@ from odevision.models.video import (
     VideoSettings,
     VideoState,
 )
+from odevision.nn.frame_layers import FrameResidual
 from odevision.types import Clips
 
 CONFIGS = [
@@ -189,6 +190,22 @@ def test_training_memory_does_not_grow_with_the_frames_in_chunks(
     assert max(chunked) <= 1.1 * min(chunked), chunked
     plain = [peak_bytes(network(config, stem_width=16, widths=widths), 16 * n) for n in (1, 2)]
     assert plain[1] > 1.7 * plain[0] and chunked[0] < plain[0]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_frame_blocks_see_single_frames_and_add_to_them(config: type[VideoSettings]) -> None:
+    model, whole = network(config, frame_blocks=2), clips()
+    plain = network(config)
+    plain.load_state_dict(model.state_dict(), strict=False)
+    with torch.no_grad():
+        assert torch.allclose(streamed(model, whole)[-1], model(whole), atol=1e-6)
+        assert not torch.allclose(model(whole), plain(whole), atol=1e-4)
+        for block in model.blocks.modules():
+            if isinstance(block, FrameResidual):
+                block.outer.weight.zero_()
+                assert block.outer.bias is not None
+                block.outer.bias.zero_()
+        assert torch.equal(model(whole), plain(whole))
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -151,6 +151,7 @@ def test_evaluations_add_up_over_frames_and_layers(name: str, expected: int) -> 
         ("video-r2plus1d", {"widths": (12,)}, "multiples of 8"),
         ("video-r2plus1d", {"in_channels": 0}, "`in_channels` must be at least 1"),
         ("video-odernn", {"warm_start": True, "num_steps": None, "solver": "heun"}, "warm_start"),
+        ("video-odernn", {"frame_blocks": -1}, "`frame_blocks` must be 0 or more"),
         ("video-odernn", {"freeze_backbone": True}, "`backbone` must be given"),
         ("video-odernn", {"backbone": "resnet18"}, "torchvision/NAME"),
         ("video-odernn", {"backbone": "timm/resnet18"}, "`frame_input` must be 'frames'"),
