@@ -42,13 +42,13 @@ def network(name: str, method: str) -> RecurrentVideoNet:
     return RecurrentVideoNet(config(**METHODS[method]))
 
 
-def clip(num_frames: int, size: tuple[int, int], rate: float = 8.0) -> Clips:
-    """One clip of random frames of this height and width, so many a second."""
+def clip(num_frames: int, size: tuple[int, int], rate: float = 8.0, batch: int = 1) -> Clips:
+    """Clips, one by default, of random frames of this height and width, so many a second."""
     generator = torch.Generator().manual_seed(0)
     return Clips(
-        frames=torch.randn(1, num_frames, 3, *size, generator=generator),
-        seconds=torch.arange(num_frames)[None] / rate,
-        mask=torch.ones(1, num_frames, dtype=torch.bool),
+        frames=torch.randn(batch, num_frames, 3, *size, generator=generator),
+        seconds=torch.arange(num_frames).expand(batch, -1) / rate,
+        mask=torch.ones(batch, num_frames, dtype=torch.bool),
     )
 
 

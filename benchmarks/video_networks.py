@@ -11,7 +11,7 @@ table has mean and standard deviation over the seeds:
 test, half, ...   right answers in percent: at the rate that the network was trained at; at half and
                   twice the rate; with irregular gaps; with half of the frames dropped
 minutes           of training, wall time
-live MiB          most bytes of all tensors at once in a training step of one clip of 16 frames,
+live MiB          most bytes of all tensors at once in a training step of a full batch in float32,
                   beside weights and frames (exact)
 """
 
@@ -44,7 +44,6 @@ from odevision.training.loop import train
 from odevision.training.report import SilentProgress
 from odevision.training.video_data import VideoDataConfig
 
-NUM_FRAMES = 16
 CONDITIONS = ("half", "twice", "irregular", "half dropped")
 """Short names of `rate_conditions`, in order."""
 
@@ -63,6 +62,8 @@ def train_and_test(config: TrainConfig, out: Path) -> Run:
     """
     data, model = config.data, config.model
     assert isinstance(data, VideoDataConfig) and isinstance(model, VideoConfig)
+    sampling = data.sampling
+    assert sampling.num_frames is not None, "whole videos have no equal number of frames"
     config = dataclasses.replace(config, out=str(out))
     saved = (out / "checkpoints").is_dir()
     result = train(config, resume=saved, progress=SilentProgress())
@@ -70,7 +71,9 @@ def train_and_test(config: TrainConfig, out: Path) -> Run:
     source, labels = load_test_videos(loaded, data_root=config.data_root)
     answers, _ = answer_videos(loaded, source, labels)
     accuracies = [one.accuracy for one in check_rates(loaded, source, answers)]
-    clips = video_memory.clip(NUM_FRAMES, data.preprocessing.size, data.sampling.rate)
+    clips = video_memory.clip(
+        sampling.num_frames, data.preprocessing.size, sampling.rate, data.batch_size
+    )
     return {
         "test": answers.accuracy,
         **dict(zip(CONDITIONS, accuracies, strict=True)),

@@ -58,7 +58,7 @@ def ucf5() -> TrainConfig:
             name="ucf5",
             batch_size=16,
             validation_fraction=0.06,
-            sampling=ClipSampling(kind="rate", num_frames=16, rate=8.0, rate_jitter=0.2),
+            sampling=ClipSampling(kind="rate", num_frames=32, rate=8.0, rate_jitter=0.5),
             # Fourteen groups a class look alike too easily: strong changes, the more the better.
             augmentation=ClipAugmentation(
                 reverse=0.5,
@@ -78,7 +78,7 @@ def ucf5() -> TrainConfig:
         ),
         # Low rates learn the training videos by heart; the mean of the weights is smooth instead.
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1, final_fraction=0.6),
-        epochs=24,
+        epochs=18,
         label_smoothing=0.1,
         gradient_clip=1.0,
         ema_decay=0.995,
