@@ -67,6 +67,8 @@ def train_and_test(config: TrainConfig, out: Path) -> Run:
     config = dataclasses.replace(config, out=str(out))
     saved = (out / "checkpoints").is_dir()
     result = train(config, resume=saved, progress=SilentProgress())
+    if result.stopped != "done":
+        raise SystemExit(f"{out}: the training was stopped; the same command goes on with it.")
     loaded = load_checkpoint(result.run_dir)
     source, labels = load_test_videos(loaded, data_root=config.data_root)
     answers, _ = answer_videos(loaded, source, labels)

@@ -67,3 +67,11 @@ def test_networks_are_trained_tested_and_not_repeated(
     assert capsys.readouterr().out in first and "`video-mean` | 1 |" in first
     again = [runs[0], {**runs[0], "seed": 1, "test": runs[0]["test"] + 0.1}]
     assert " ± 7.1 |" in video_networks.table(again)
+
+
+def test_a_training_that_was_stopped_is_not_tested(tmp_path: Path) -> None:
+    words = ["motion", "--only", "video-mean", "--out", str(tmp_path), "--max-minutes", "1e-6"]
+    words += ["--data.limit", "20", "--data.batch-size", "8", "--epochs", "2", "--device", "cpu"]
+    with pytest.raises(SystemExit, match="the training was stopped"):
+        video_networks.main(words)
+    assert video_networks.finished(tmp_path) == []
