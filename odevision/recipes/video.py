@@ -47,7 +47,7 @@ def ucf5() -> TrainConfig:
 
     Command: odevision train ucf5 --data-root DATA
     Time: 10 minutes on one core of an AMD EPYC (Zen 4, bf16) beside other trainings.
-    Result: 86.7 % of 105 test videos (1 seed, the last epoch's weights); 92 % is aimed at.
+    Result: 85.4 ± 3.3 % of 105 test videos (3 seeds, the last epoch's weights); 92 % is aimed at.
     """
     return TrainConfig(
         recipe="ucf5",
