@@ -63,7 +63,11 @@ def train_and_test(config: TrainConfig, out: Path) -> Run:
     data, model = config.data, config.model
     assert isinstance(data, VideoDataConfig) and isinstance(model, VideoConfig)
     sampling = data.sampling
-    assert sampling.num_frames is not None, "whole videos have no equal number of frames"
+    if sampling.num_frames is None:
+        raise SystemExit(
+            "`data.sampling.num_frames` must be given: networks are compared on equal "
+            "clips. Try 16."
+        )
     config = dataclasses.replace(config, out=str(out))
     saved = (out / "checkpoints").is_dir()
     result = train(config, resume=saved, progress=SilentProgress())

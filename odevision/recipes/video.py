@@ -8,6 +8,10 @@ from odevision.models.video import VideoODERNNConfig
 from odevision.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 from odevision.training.video_data import VideoDataConfig
 
+_MUON = OptimizerConfig(
+    name="muon", learning_rate=0.05, weight_decay=5e-4, filter_learning_rate=0.05
+)
+
 
 def motion() -> TrainConfig:
     """Clips made on the spot, told apart by how things move; offline, in minutes.
@@ -31,9 +35,7 @@ def motion() -> TrainConfig:
                 kind="irregular", num_frames=16, rate=8.0, rate_jitter=1.0, drop=0.25
             ),
         ),
-        optimizer=OptimizerConfig(
-            name="muon", learning_rate=0.05, weight_decay=5e-4, filter_learning_rate=0.05
-        ),
+        optimizer=_MUON,
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1),
         epochs=5,
         gradient_clip=1.0,
@@ -73,9 +75,7 @@ def ucf5() -> TrainConfig:
                 cutout=16,
             ),
         ),
-        optimizer=OptimizerConfig(
-            name="muon", learning_rate=0.05, weight_decay=5e-4, filter_learning_rate=0.05
-        ),
+        optimizer=_MUON,
         # Low rates learn the training videos by heart; the mean of the weights is smooth instead.
         schedule=ScheduleConfig(name="triangular", warmup_fraction=0.1, final_fraction=0.6),
         epochs=18,
@@ -111,7 +111,6 @@ def ucf101() -> TrainConfig:
                 base.data.augmentation, crop_padding=12, cutout=32, invert=0.0, grayscale=0.2
             ),
         ),
-        precision="bf16",
     )
 
 
