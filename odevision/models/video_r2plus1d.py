@@ -24,7 +24,7 @@ class VideoR2Plus1DConfig:
         widths: channels of each stage, multiples of 8; each halves height and width, and each but
             the first the number of frames.
         frame_input: what the network sees of a frame: the frame, its difference to the one before,
-            or both.
+            that without the motion of the camera ("stabilized"), or frame and difference ("both").
     """
 
     in_channels: int = 3

@@ -7,11 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odevision.nn.camera_motion import align
 from odevision.nn.ode_rnn import FrameMaps
 from odevision.types import FeatureMaps, Images
 
-FrameInput = Literal["frames", "differences", "both"]
-"""What a network sees of a frame: itself, its difference to the one before, or both."""
+FrameInput = Literal["frames", "differences", "stabilized", "both"]
+"""What a network sees of a frame: itself, its difference to the one before, that without the motion
+of the camera, or frame and difference."""
 
 
 class Downsampling(nn.Module):
@@ -58,6 +60,9 @@ def frame_inputs(
 ) -> Float[Tensor, "batch time inputs height width"]:
     """What a network is to see of frames. Differences show motion, whatever the background.
 
+    Where the camera moves, the background does too: "stabilized" lays the frame before upon the
+    frame first, see `align`.
+
     Args:
         frames: normalized frames.
         mask: True for a frame, False for padding, which stands at the end.
@@ -72,8 +77,13 @@ def frame_inputs(
     # Where nothing was seen, the first frame stands before itself.
     first = torch.where(seen.started[:, None, None, None], seen.frame, frames[:, 0])
     before = torch.cat([first[:, None], frames[:, :-1]], dim=1)
-    differences = torch.where(mask[:, :, None, None, None], frames - before, 0.0)
-    return differences if kind == "differences" else torch.cat([frames, differences], dim=2)
+    is_shown = mask
+    if kind == "stabilized":
+        before = align(before.flatten(0, 1), frames.flatten(0, 1)).unflatten(0, mask.shape)
+        # A first frame stands before itself, but for rounding.
+        is_shown = mask & torch.cat([seen.started[:, None], mask[:, :-1]], dim=1)
+    differences = torch.where(is_shown[:, :, None, None, None], frames - before, 0.0)
+    return torch.cat([frames, differences], dim=2) if kind == "both" else differences
 
 
 def see_frames(frames: FrameMaps, mask: Bool[Tensor, "batch time"], seen: SeenFrame) -> SeenFrame:

@@ -76,6 +76,12 @@ def test_streaming_frame_by_frame_equals_the_whole_clip(
         assert torch.allclose(streamed(model, whole)[-1], model(whole), atol=1e-6)
 
 
+def test_streaming_takes_out_the_motion_of_the_camera_likewise() -> None:
+    model, whole = network(VideoODERNNConfig, frame_input="stabilized"), clips()
+    with torch.no_grad():
+        assert torch.allclose(streamed(model, whole)[-1], model(whole), atol=1e-6)
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_an_answer_does_not_depend_on_later_frames(config: type[VideoSettings]) -> None:
     model, whole = network(config), clips()
@@ -96,9 +102,12 @@ def test_a_shift_of_the_time_changes_nothing(config: type[VideoSettings]) -> Non
         assert torch.allclose(model(shifted), model(whole), atol=2e-5)
 
 
+@pytest.mark.parametrize("kind", ["both", "stabilized"])
 @pytest.mark.parametrize("config", CONFIGS)
-def test_samples_and_paddings_do_not_touch_each_other(config: type[VideoSettings]) -> None:
-    model, whole = network(config), clips(batch=3)
+def test_samples_and_paddings_do_not_touch_each_other(
+    config: type[VideoSettings], kind: str
+) -> None:
+    model, whole = network(config, frame_input=kind), clips(batch=3)
     whole.mask[1, 4:] = False
     whole.frames[1, 4:] = 50.0
     whole.seconds[1, 4:] = whole.seconds[1, 3]

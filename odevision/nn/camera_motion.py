@@ -1,0 +1,126 @@
+"""The motion of the camera between two frames, and the frame before as it would look without it.
+
+A moving camera changes every pixel, as if all of the scene moved. What is left once the frame
+before is laid upon the present one is what moves in the scene.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from odevision.types import Images
+
+_NUM_ITERATIONS = 3
+_LARGEST = 1 / 3
+"""Most that a frame may move, in halves of its height; what moves further is another scene."""
+_NOISE = 0.01
+"""Differences of normalized brightness that say nothing, whatever the frame."""
+
+Motion = Float[Tensor, "pairs 4"]
+"""Zoom, turn (radians, clockwise), shift right and down: a point p at a time before is now at about
+p + zoom p + turn p_rotated + shift. Shifts are in halves of the height, from the middle."""
+
+
+def align(before: Images, now: Images) -> Images:
+    """Lay the frames before upon the present ones.
+
+    Args:
+        before: one frame a pair.
+        now: the frames after them.
+
+    Returns:
+        The frames before as the camera would have seen them from where it is now; where it saw
+        nothing then, the present ones.
+    """
+    # Coarse frames suffice: what is left is a small part of a pixel, at a fifth of the work.
+    size = [max(2, side // 2) for side in before.shape[2:]]
+    coarse = [F.interpolate(x.mean(1, keepdim=True), size, mode="area") for x in (before, now)]
+    # Exact, and without a graph: the network sees the motion as it is.
+    with torch.no_grad(), torch.autocast(before.device.type, enabled=False):
+        motion = camera_motion(*(x.to(_float(x)) for x in coarse))
+    moved, was_seen = move(before, motion)
+    return torch.where(was_seen[:, None], moved, now)
+
+
+def camera_motion(before: Images, now: Images) -> Motion:
+    """Find the zoom, turn and shift that explain most of what changed between two gray frames.
+
+    Least squares by Gauss and Newton, where pixels that the motion does not explain weigh little
+    (the weights of a Cauchy distribution), so that a person who moves in front of the scene does
+    not count. Each pair is by itself.
+
+    Reference: Baker and Matthews 2004, Lucas-Kanade 20 Years On, Int. J. Comput. Vision 56.
+
+    Args:
+        before: gray frames of one channel, float32 or float64.
+        now: the frames after them.
+
+    Returns:
+        The motions; zeros where two frames are alike, or show nothing.
+    """
+    before, now = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (before, now))
+    x, y = _places(before)
+    motion = before.new_zeros(len(before), 4)
+    # A little of everything is added, so that frames without edges do not move at all.
+    ridge = torch.eye(4, device=before.device, dtype=before.dtype)
+    for _ in range(_NUM_ITERATIONS):
+        moved, was_seen = move(before, motion)
+        slope_x, slope_y = _slopes((moved + now) / 2)
+        rest = (now - moved).squeeze(1)
+        usual = (rest.abs() * was_seen).mean(dim=(1, 2), keepdim=True) + _NOISE
+        weights = was_seen / (1 + (rest / usual).square())
+        columns = (slope_x * x + slope_y * y, slope_y * x - slope_x * y, slope_x, slope_y)
+        jacobian = -torch.stack(columns, dim=1).flatten(2)
+        weighted = jacobian * weights.flatten(1)[:, None]
+        normal = weighted @ jacobian.transpose(1, 2)
+        mean = normal.diagonal(dim1=1, dim2=2).mean(dim=1)
+        normal = normal + (0.01 * mean + 1e-3)[:, None, None] * ridge
+        change, _ = torch.linalg.solve_ex(normal, (weighted @ rest.flatten(1)[:, :, None]))
+        motion = (motion + change.squeeze(2)).clamp(-_LARGEST, _LARGEST)
+    return motion
+
+
+def move(frames: Images, motion: Motion) -> tuple[Images, Bool[Tensor, "pairs height width"]]:
+    """Frames after a motion of the camera, between pixels linearly, and where they were seen."""
+    x, y = _places(frames)
+    zoom, turn, right, down = (part[:, None, None] for part in motion.to(x.dtype).unbind(1))
+    places = x - (zoom * x - turn * y + right), y - (turn * x + zoom * y + down)
+    height, width = frames.shape[2:]
+    grid = torch.stack([places[0] * (height / width), places[1]], dim=3)
+    moved = F.grid_sample(
+        frames.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return moved, (grid.abs() <= 1).all(dim=3)
+
+
+class _Slopes(NamedTuple):
+    x: Tensor
+    y: Tensor
+
+
+def _slopes(gray: Images) -> _Slopes:
+    """Central differences, in units of `Motion`."""
+    padded = F.pad(gray, (1, 1, 1, 1), mode="replicate").squeeze(1)
+    per_pixel = gray.shape[2] / 4  # half a height has height / 2 pixels, a difference spans two
+    return _Slopes(
+        x=(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) * per_pixel,
+        y=(padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) * per_pixel,
+    )
+
+
+def _places(frames: Images) -> tuple[Tensor, Tensor]:
+    """Where the pixels' middles lie from that of the frame, in halves of its height."""
+    height, width = frames.shape[2:]
+    options = {"device": frames.device, "dtype": _float(frames)}
+    y = (2 * torch.arange(height, **options) + 1 - height) / height
+    x = (2 * torch.arange(width, **options) + 1 - width) / height
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return x, y
+
+
+def _float(x: Tensor) -> torch.dtype:
+    """float32, or float64 where x is."""
+    return torch.promote_types(x.dtype, torch.float32)
