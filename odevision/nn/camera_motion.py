@@ -4,8 +4,6 @@ A moving camera changes every pixel, as if all of the scene moved. What is left 
 before is laid upon the present one is what moves in the scene.
 """
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -38,10 +36,10 @@ def align(before: Images, now: Images) -> Images:
     # Coarse frames suffice: what is left is a small part of a pixel, at a fifth of the work.
     size = [max(2, side // 2) for side in before.shape[2:]]
     coarse = [F.interpolate(x.mean(1, keepdim=True), size, mode="area") for x in (before, now)]
-    # Exact, and without a graph: the network sees the motion as it is.
-    with torch.no_grad(), torch.autocast(before.device.type, enabled=False):
-        motion = camera_motion(*(x.to(_float(x)) for x in coarse))
-    moved, was_seen = move(before, motion)
+    with torch.autocast(before.device.type, enabled=False):
+        with torch.no_grad():  # The motion is taken as it is: gradients do not ask why.
+            motion = camera_motion(*(x.to(_float(x)) for x in coarse))
+        moved, was_seen = move(before, motion)
     return torch.where(was_seen[:, None], moved, now)
 
 
@@ -62,63 +60,50 @@ def camera_motion(before: Images, now: Images) -> Motion:
         The motions; zeros where two frames are alike, or show nothing.
     """
     before, now = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (before, now))
-    x, y = _places(before)
     motion = before.new_zeros(len(before), 4)
     # A little of everything is added, so that frames without edges do not move at all.
     ridge = torch.eye(4, device=before.device, dtype=before.dtype)
     for _ in range(_NUM_ITERATIONS):
         moved, was_seen = move(before, motion)
-        slope_x, slope_y = _slopes((moved + now) / 2)
-        rest = (now - moved).squeeze(1)
-        usual = (rest.abs() * was_seen).mean(dim=(1, 2), keepdim=True) + _NOISE
-        weights = was_seen / (1 + (rest / usual).square())
-        columns = (slope_x * x + slope_y * y, slope_y * x - slope_x * y, slope_x, slope_y)
-        jacobian = -torch.stack(columns, dim=1).flatten(2)
-        weighted = jacobian * weights.flatten(1)[:, None]
+        jacobian = _jacobian((moved + now) / 2)
+        rest, was_seen = (now - moved).flatten(1), was_seen.flatten(1)
+        usual = (rest.abs() * was_seen).mean(dim=1, keepdim=True) + _NOISE
+        weighted = jacobian * (was_seen / (1 + (rest / usual).square()))[:, None]
         normal = weighted @ jacobian.transpose(1, 2)
         mean = normal.diagonal(dim1=1, dim2=2).mean(dim=1)
         normal = normal + (0.01 * mean + 1e-3)[:, None, None] * ridge
-        change, _ = torch.linalg.solve_ex(normal, (weighted @ rest.flatten(1)[:, :, None]))
+        change, _ = torch.linalg.solve_ex(normal, weighted @ rest[:, :, None])
         motion = (motion + change.squeeze(2)).clamp(-_LARGEST, _LARGEST)
     return motion
 
 
 def move(frames: Images, motion: Motion) -> tuple[Images, Bool[Tensor, "pairs height width"]]:
     """Frames after a motion of the camera, between pixels linearly, and where they were seen."""
-    x, y = _places(frames)
-    zoom, turn, right, down = (part[:, None, None] for part in motion.to(x.dtype).unbind(1))
-    places = x - (zoom * x - turn * y + right), y - (turn * x + zoom * y + down)
     height, width = frames.shape[2:]
-    grid = torch.stack([places[0] * (height / width), places[1]], dim=3)
+    zoom, turn, right, down = motion.to(_float(frames)).unbind(1)
+    # In halves of the frame's own height and width, as affine_grid wants them.
+    rows = [1 - zoom, turn * (height / width), right * (-height / width)]
+    rows += [turn * (-width / height), 1 - zoom, -down]
+    grid = F.affine_grid(
+        torch.stack(rows, dim=1).unflatten(1, (2, 3)), [*frames.shape], align_corners=False
+    )
     moved = F.grid_sample(
         frames.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
     return moved, (grid.abs() <= 1).all(dim=3)
 
 
-class _Slopes(NamedTuple):
-    x: Tensor
-    y: Tensor
-
-
-def _slopes(gray: Images) -> _Slopes:
-    """Central differences, in units of `Motion`."""
+def _jacobian(gray: Images) -> Float[Tensor, "pairs 4 pixels"]:
+    """How the pixels of gray frames change by each part of a `Motion`, where it is small."""
+    height, width = gray.shape[2:]
     padded = F.pad(gray, (1, 1, 1, 1), mode="replicate").squeeze(1)
-    per_pixel = gray.shape[2] / 4  # half a height has height / 2 pixels, a difference spans two
-    return _Slopes(
-        x=(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) * per_pixel,
-        y=(padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) * per_pixel,
-    )
-
-
-def _places(frames: Images) -> tuple[Tensor, Tensor]:
-    """Where the pixels' middles lie from that of the frame, in halves of its height."""
-    height, width = frames.shape[2:]
-    options = {"device": frames.device, "dtype": _float(frames)}
-    y = (2 * torch.arange(height, **options) + 1 - height) / height
+    # Half a height has height / 2 pixels, and a central difference spans two.
+    right = (padded[:, 1:-1, :-2] - padded[:, 1:-1, 2:]) * (height / 4)
+    down = (padded[:, :-2, 1:-1] - padded[:, 2:, 1:-1]) * (height / 4)
+    options = {"device": gray.device, "dtype": gray.dtype}
     x = (2 * torch.arange(width, **options) + 1 - width) / height
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return x, y
+    y = ((2 * torch.arange(height, **options) + 1 - height) / height)[:, None]
+    return torch.stack([right * x + down * y, down * x - right * y, right, down], dim=1).flatten(2)
 
 
 def _float(x: Tensor) -> torch.dtype:
