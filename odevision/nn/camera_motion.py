@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from odevision.types import Images
 
-_NUM_ITERATIONS = 3
+_NUM_ITERATIONS = 2
 _LARGEST = 1 / 3
 """Most that a frame may move, in halves of its height; what moves further is another scene."""
 _NOISE = 0.01
