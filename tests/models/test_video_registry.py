@@ -117,9 +117,10 @@ def test_every_input_and_gray_frames_are_taken(name: str, kind: str) -> None:
         answer = model(gray)
         assert answer.isfinite().all()
         brighter = model(gray._replace(frames=gray.frames + 1))
-    # The motion of the camera is found to within rounding.
-    assert torch.equal(answer, brighter) == (kind == "differences")
-    assert torch.allclose(answer, brighter, atol=1e-3) == (kind in ("differences", "stabilized"))
+    if kind == "stabilized":  # The motion of the camera is found to within rounding.
+        assert torch.allclose(answer, brighter, atol=1e-4)
+    else:
+        assert torch.equal(answer, brighter) == (kind == "differences")
 
 
 @pytest.mark.parametrize("name", NAMES)
