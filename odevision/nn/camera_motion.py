@@ -26,7 +26,7 @@ def align(before: Images, now: Images) -> Images:
     """Lay the frames before upon the present ones.
 
     Args:
-        before: one frame a pair.
+        before: one frame a pair, float32 or float64.
         now: the frames after them.
 
     Returns:
@@ -38,7 +38,7 @@ def align(before: Images, now: Images) -> Images:
     coarse = [F.interpolate(x.mean(1, keepdim=True), size, mode="area") for x in (before, now)]
     with torch.autocast(before.device.type, enabled=False):
         with torch.no_grad():  # The motion is taken as it is: gradients do not ask why.
-            motion = camera_motion(*(x.to(_float(x)) for x in coarse))
+            motion = camera_motion(*coarse)
         moved, was_seen = move(before, motion)
     return torch.where(was_seen[:, None], moved, now)
 
@@ -80,16 +80,14 @@ def camera_motion(before: Images, now: Images) -> Motion:
 def move(frames: Images, motion: Motion) -> tuple[Images, Bool[Tensor, "pairs height width"]]:
     """Frames after a motion of the camera, between pixels linearly, and where they were seen."""
     height, width = frames.shape[2:]
-    zoom, turn, right, down = motion.to(_float(frames)).unbind(1)
+    zoom, turn, right, down = motion.unbind(1)
     # In halves of the frame's own height and width, as affine_grid wants them.
     rows = [1 - zoom, turn * (height / width), right * (-height / width)]
     rows += [turn * (-width / height), 1 - zoom, -down]
     grid = F.affine_grid(
         torch.stack(rows, dim=1).unflatten(1, (2, 3)), [*frames.shape], align_corners=False
     )
-    moved = F.grid_sample(
-        frames.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
+    moved = F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
     return moved, (grid.abs() <= 1).all(dim=3)
 
 
@@ -104,8 +102,3 @@ def _jacobian(gray: Images) -> Float[Tensor, "pairs 4 pixels"]:
     x = (2 * torch.arange(width, **options) + 1 - width) / height
     y = ((2 * torch.arange(height, **options) + 1 - height) / height)[:, None]
     return torch.stack([right * x + down * y, down * x - right * y, right, down], dim=1).flatten(2)
-
-
-def _float(x: Tensor) -> torch.dtype:
-    """float32, or float64 where x is."""
-    return torch.promote_types(x.dtype, torch.float32)
