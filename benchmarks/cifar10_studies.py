@@ -1,8 +1,8 @@
 """Solvers, depth and the choices of the recipe, each trained on CIFAR-10 and validated.
 
     python -m benchmarks.cifar10_studies --study solver|depth|ablation --data-root DIR
-        [--images N] [--epochs E] [--seeds S] [--evaluations N] [--device D] [--out DIR]
-        [--only TEXT] [--debug]
+        [--images N] [--epochs E] [--widths W W W] [--batch-size B] [--seeds S]
+        [--evaluations N] [--device D] [--out DIR] [--only TEXT]
 
 solver    every solver at equal evaluations a block (with 4, dopri5 and tsit5 take 6; with 12 all
           are equal), and those with an error estimate at tolerances 1e-1, 1e-2, 1e-3
@@ -73,7 +73,8 @@ class Settings:
         evaluations: of f in a block, for the solvers with constant steps.
         device: `auto` takes a GPU if there is one.
         threads: of torch.
-        debug: whether the networks are as narrow as can be.
+        widths: of the base network's blocks, None takes the recipe's.
+        batch_size: images a training step, None takes the recipe's.
     """
 
     study: str
@@ -82,15 +83,17 @@ class Settings:
     evaluations: int
     device: str
     threads: int
-    debug: bool
+    widths: tuple[int, ...] | None
+    batch_size: int | None
 
     def base(self, data_root: str) -> TrainConfig:
         """The training that the contestants change, but for seed and place."""
         recipe = cifar10_fast()
         data = dataclasses.replace(recipe.data, limit=self.images, validation_fraction=0.1)
-        if self.debug:
-            data = dataclasses.replace(data, batch_size=16)
-            recipe = with_model(recipe, widths=(16, 16, 16))
+        if self.batch_size is not None:
+            data = dataclasses.replace(data, batch_size=self.batch_size)
+        if self.widths is not None:
+            recipe = with_model(recipe, widths=self.widths)
         device: Any = self.device
         return dataclasses.replace(
             recipe,
@@ -252,24 +255,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root", required=True, help="folder with the data sets")
     parser.add_argument("--images", type=int, help="training images; all without this")
     parser.add_argument("--epochs", type=int, help="those of the recipe without this")
+    parser.add_argument("--widths", type=int, nargs=3, help="those of the recipe without this")
+    parser.add_argument("--batch-size", type=int, help="that of the recipe without this")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ...; so many")
     parser.add_argument("--evaluations", type=int, default=4, help="of f in a block")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument("--threads", type=int, help="of torch; its own choice without this")
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10_studies"))
     parser.add_argument("--only", default="", help="only contestants with this in their name")
-    parser.add_argument("--debug", action="store_true", help="a trial: narrow networks, 64 images")
     options = parser.parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     settings = Settings(
         study=options.study,
-        images=options.images or (64 if options.debug else None),
-        epochs=options.epochs or (1 if options.debug else cifar10_fast().epochs),
+        images=options.images,
+        epochs=options.epochs or cifar10_fast().epochs,
         evaluations=options.evaluations,
         device=options.device,
         threads=torch.get_num_threads(),
-        debug=options.debug,
+        widths=tuple(options.widths) if options.widths else None,
+        batch_size=options.batch_size,
     )
     runs = run_study(
         settings,

@@ -60,7 +60,8 @@ def settings(study: str, **changes: Any) -> Settings:
         "evaluations": 4,
         "device": "cpu",
         "threads": 1,
-        "debug": True,
+        "widths": (16, 16, 16),
+        "batch_size": 16,
     }
     return Settings(**{**values, **changes})
 
