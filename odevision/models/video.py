@@ -20,7 +20,14 @@ from odevision.nn.dense_field import DenseField
 from odevision.nn.driven_ode import DrivenODE
 from odevision.nn.frame_layers import EachFrame, FrameResidual, GapAsInput
 from odevision.nn.frame_pooling import FramePooling, PooledFrames
-from odevision.nn.frame_stem import Downsampling, SeenFrame, frame_inputs, latest, see_frames
+from odevision.nn.frame_stem import (
+    Downsampling,
+    SeenFrame,
+    frame_inputs,
+    latest,
+    num_inputs,
+    see_frames,
+)
 from odevision.nn.gap_ode import GapODE
 from odevision.nn.gru_ode import GRUODEField
 from odevision.nn.ode_block import ODEBlock
@@ -157,7 +164,7 @@ class RecurrentVideoNet(nn.Module):
         """Build the layers in order."""
         super().__init__()
         self.config = config
-        channels = config.in_channels * (2 if config.frame_input == "both" else 1)
+        channels = num_inputs(config.in_channels, config.frame_input)
         if config.backbone is None:
             self.stem: Any = Downsampling(channels, config.stem_width)
         else:

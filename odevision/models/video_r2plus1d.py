@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from odevision.models.video_settings import check_video_sizes
-from odevision.nn.frame_stem import FrameInput, SeenFrame, frame_inputs
+from odevision.nn.frame_stem import FrameInput, SeenFrame, frame_inputs, num_inputs
 from odevision.nn.ode_block import ODEBlock
 from odevision.types import Clips, Logits
 
@@ -24,7 +24,8 @@ class VideoR2Plus1DConfig:
         widths: channels of each stage, multiples of 8; each halves height and width, and each but
             the first the number of frames.
         frame_input: what the network sees of a frame: the frame, its difference to the one before,
-            that without the motion of the camera ("stabilized"), or frame and difference ("both").
+            that without the motion of the camera ("stabilized"), the latter behind the optical
+            flow ("flow"), or frame and difference ("both").
     """
 
     in_channels: int = 3
@@ -90,7 +91,7 @@ class VideoR2Plus1D(nn.Module):
         """Build the stages in order."""
         super().__init__()
         self.config = config
-        channels = config.in_channels * (2 if config.frame_input == "both" else 1)
+        channels = num_inputs(config.in_channels, config.frame_input)
         self.stages = nn.ModuleList()
         for index, width in enumerate(config.widths):
             self.stages.append(FactorizedConv(channels, width, time_stride=1 if index == 0 else 2))

@@ -27,8 +27,9 @@ class VideoSettings(abc.ABC):
             the resolution again. The defaults of all networks have about 0.2 M parameters.
         frame_blocks: residual convolutions of each frame by itself before each recurrent layer.
         frame_input: what the network sees of a frame: the frame, its difference to the one before,
-            that once the motion of the camera is taken out ("stabilized"), or frame and difference
-            ("both"). Differences show motion, whatever the background.
+            that once the motion of the camera is taken out ("stabilized"), the latter behind the
+            optical flow ("flow"), or frame and difference ("both"). Differences show motion,
+            whatever the background; flow shows it, whatever it is that moves.
         cell_norm: of the recurrent cells: "weight" of their filters, "group" of their gates.
         pooling: of the frames' features over time: their mean, or one by learned weights.
         chunk: frames whose graph is held at once in training. Longer clips are made again chunk by

@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from odevision.nn.camera_motion import align
 from odevision.nn.ode_rnn import FrameMaps
+from odevision.nn.optical_flow import optical_flow
 from odevision.types import FeatureMaps, Images
 
-FrameInput = Literal["frames", "differences", "stabilized", "both"]
+FrameInput = Literal["frames", "differences", "stabilized", "flow", "both"]
 """What a network sees of a frame: itself, its difference to the one before, that without the motion
-of the camera, or frame and difference."""
+of the camera, the latter behind the optical flow, or frame and difference."""
 
 
 class Downsampling(nn.Module):
@@ -55,35 +56,50 @@ class SeenFrame(NamedTuple):
     started: Bool[Tensor, " batch"]
 
 
+def num_inputs(channels: int, kind: FrameInput) -> int:
+    """Channels of `frame_inputs`.
+
+    Args:
+        channels: of a frame.
+        kind: what the network sees of it.
+    """
+    return {"flow": 2 + channels, "both": 2 * channels}.get(kind, channels)
+
+
 def frame_inputs(
     frames: FrameMaps, mask: Bool[Tensor, "batch time"], seen: SeenFrame, kind: FrameInput
 ) -> Float[Tensor, "batch time inputs height width"]:
     """What a network is to see of frames. Differences show motion, whatever the background.
 
-    Where the camera moves, the background does too: "stabilized" lays the frame before upon the
-    frame first, see `align`.
+    Where the camera moves, the background does too: "stabilized" and "flow" lay the frame before
+    upon the frame first, see `align`.
 
     Args:
         frames: normalized frames.
         mask: True for a frame, False for padding, which stands at the end.
         seen: of the frames before these.
-        kind: with "both" the differences come behind the frames, in twice the channels.
+        kind: with "both" the differences come behind the frames, with "flow" the stabilized ones
+            behind `optical_flow`.
 
     Returns:
-        Frames, or differences, which are zero at a clip's first frame and in the padding.
+        Frames, or differences and flow, which are zero at a clip's first frame and in the padding.
     """
     if kind == "frames":
         return frames
     # Where nothing was seen, the first frame stands before itself.
     first = torch.where(seen.started[:, None, None, None], seen.frame, frames[:, 0])
     before = torch.cat([first[:, None], frames[:, :-1]], dim=1)
-    is_shown = mask
-    if kind == "stabilized":
-        before = align(before.flatten(0, 1), frames.flatten(0, 1)).unflatten(0, mask.shape)
-        # A first frame stands before itself, but for rounding.
-        is_shown = mask & torch.cat([seen.started[:, None], mask[:, :-1]], dim=1)
-    differences = torch.where(is_shown[:, :, None, None, None], frames - before, 0.0)
-    return torch.cat([frames, differences], dim=2) if kind == "both" else differences
+    if kind in ("differences", "both"):
+        differences = torch.where(mask[:, :, None, None, None], frames - before, 0.0)
+        return torch.cat([frames, differences], dim=2) if kind == "both" else differences
+    before, now = before.flatten(0, 1), frames.flatten(0, 1)
+    before = align(before, now)
+    changes = now - before
+    if kind == "flow":
+        changes = torch.cat([optical_flow(before, now), changes], dim=1)
+    # A first frame stands before itself, but for rounding.
+    is_shown = mask & torch.cat([seen.started[:, None], mask[:, :-1]], dim=1)
+    return torch.where(is_shown[:, :, None, None, None], changes.unflatten(0, mask.shape), 0.0)
 
 
 def see_frames(frames: FrameMaps, mask: Bool[Tensor, "batch time"], seen: SeenFrame) -> SeenFrame:

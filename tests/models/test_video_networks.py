@@ -76,8 +76,9 @@ def test_streaming_frame_by_frame_equals_the_whole_clip(
         assert torch.allclose(streamed(model, whole)[-1], model(whole), atol=1e-6)
 
 
-def test_streaming_takes_out_the_motion_of_the_camera_likewise() -> None:
-    model, whole = network(VideoODERNNConfig, frame_input="stabilized"), clips()
+@pytest.mark.parametrize("kind", ["stabilized", "flow"])
+def test_streaming_finds_the_same_motion(kind: str) -> None:
+    model, whole = network(VideoODERNNConfig, frame_input=kind), clips()
     with torch.no_grad():
         assert torch.allclose(streamed(model, whole)[-1], model(whole), atol=1e-6)
 
@@ -102,7 +103,7 @@ def test_a_shift_of_the_time_changes_nothing(config: type[VideoSettings]) -> Non
         assert torch.allclose(model(shifted), model(whole), atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["both", "stabilized"])
+@pytest.mark.parametrize("kind", ["both", "stabilized", "flow"])
 @pytest.mark.parametrize("config", CONFIGS)
 def test_samples_and_paddings_do_not_touch_each_other(
     config: type[VideoSettings], kind: str

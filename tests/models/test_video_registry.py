@@ -107,7 +107,7 @@ def test_a_copy_of_a_network_that_has_run_answers_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["frames", "differences", "stabilized", "both"])
+@pytest.mark.parametrize("kind", ["frames", "differences", "stabilized", "flow", "both"])
 def test_every_input_and_gray_frames_are_taken(name: str, kind: str) -> None:
     model = network(name, frame_input=kind, in_channels=1).eval()
     whole = clips(time=3)
@@ -117,7 +117,7 @@ def test_every_input_and_gray_frames_are_taken(name: str, kind: str) -> None:
         answer = model(gray)
         assert answer.isfinite().all()
         brighter = model(gray._replace(frames=gray.frames + 1))
-    if kind == "stabilized":  # The motion of the camera is found to within rounding.
+    if kind in ("stabilized", "flow"):  # Both are found to within rounding.
         assert torch.allclose(answer, brighter, atol=1e-4)
     else:
         assert torch.equal(answer, brighter) == (kind == "differences")
