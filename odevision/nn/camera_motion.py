@@ -61,14 +61,16 @@ def camera_motion(before: Images, now: Images) -> Motion:
     """
     before, now = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (before, now))
     motion = before.new_zeros(len(before), 4)
+    moved, was_seen = before, torch.ones_like(before[:, 0], dtype=torch.bool)
     # A little of everything is added, so that frames without edges do not move at all.
     ridge = torch.eye(4, device=before.device, dtype=before.dtype)
-    for _ in range(_NUM_ITERATIONS):
-        moved, was_seen = move(before, motion)
+    for iteration in range(_NUM_ITERATIONS):
+        if iteration > 0:
+            moved, was_seen = move(before, motion)
         jacobian = _jacobian((moved + now) / 2)
-        rest, was_seen = (now - moved).flatten(1), was_seen.flatten(1)
-        usual = (rest.abs() * was_seen).mean(dim=1, keepdim=True) + _NOISE
-        weighted = jacobian * (was_seen / (1 + (rest / usual).square()))[:, None]
+        rest, seen = (now - moved).flatten(1), was_seen.flatten(1)
+        usual = (rest.abs() * seen).mean(dim=1, keepdim=True) + _NOISE
+        weighted = jacobian * (seen / (1 + (rest / usual).square()))[:, None]
         normal = weighted @ jacobian.transpose(1, 2)
         mean = normal.diagonal(dim1=1, dim2=2).mean(dim=1)
         normal = normal + (0.01 * mean + 1e-3)[:, None, None] * ridge

@@ -44,12 +44,15 @@ def optical_flow(before: Images, now: Images) -> Flow:
 
 def _coarse_to_fine(before: Images, now: Images) -> Flow:
     height, width = now.shape[2:]
-    flow = None
+    frames, flow = torch.cat([before, now]), None
     for reduction in _REDUCTIONS:
         size = max(2, height // reduction), max(2, width // reduction)
-        old, new = (_blur(F.interpolate(x, size, mode="area")) for x in (before, now))
-        flow = now.new_zeros(len(now), 2, *size) if flow is None else _enlarge(flow, size)
-        flow = _blur(flow + _correction(_look_up(old, flow), new))
+        old, new = _blur(F.interpolate(frames, size, mode="area")).chunk(2)
+        if flow is None:
+            flow = _blur(_correction(old, new))
+        else:
+            flow = _enlarge(flow, size)
+            flow = _blur(flow + _correction(_look_up(old, flow), new))
     assert flow is not None
     return _enlarge(flow, (height, width))
 
