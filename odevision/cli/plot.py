@@ -25,7 +25,8 @@ _DESCRIPTION = """\
 Draw a trained model: predictions.png (test images with true and predicted class),
 confusion.png, trajectories.png (paths of the features through the ODE blocks), and, where the
 run's metrics are kept, training_curves.png and nfe.png. Of a network of videos: predictions.png
-(strips of frames), confusion.png, share_watched.png, training_curves.png and nfe.png.
+(strips of frames), confusion.png, share_watched.png, seen.png (what it is shown of the frames),
+training_curves.png and nfe.png.
 
 Example: odevision plot runs/mnist-mini --out pictures
 """

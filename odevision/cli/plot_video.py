@@ -101,8 +101,43 @@ def _share_watched(subject: VideoSubject) -> "Figure":
     return plot_share_watched({subject.name: points}, title=_title(subject))
 
 
+def _seen(subject: VideoSubject) -> "Figure":
+    """A few frames in a row of the first video, and what the network is shown of them."""
+    import torch
+
+    from odevision.data.clip_sampling import ClipSampling, sample_clip
+    from odevision.nn.frame_stem import SeenFrame, frame_inputs
+    from odevision.visual import change_pictures, flow_pictures, plot_seen_frames
+
+    preprocessing = subject.loaded.clip_preprocessing
+    kind = subject.loaded.model.config.frame_input
+    seconds = subject.source.seconds(0)
+    chosen = sample_clip(seconds, ClipSampling(num_frames=_NUM_FRAMES + 1, rate=preprocessing.rate))
+    pictures = subject.source.frames(0, chosen)
+    frames = preprocessing.normalize(pictures)[None]
+    seen = frame_inputs(
+        frames,
+        torch.ones(1, len(chosen), dtype=torch.bool),
+        SeenFrame(torch.zeros_like(frames[:, 0]), torch.zeros(1, dtype=torch.bool)),
+        kind,
+    )[0]
+    rows = {"frames": pictures}
+    if kind == "flow":
+        rows["optical flow: the hue says where to"] = flow_pictures(seen[:, :2])
+    if kind != "frames":
+        change = "change" if kind in ("differences", "both") else "change without the camera's"
+        rows[change] = change_pictures(seen[:, -3:])
+    shown = slice(min(1, len(chosen) - 1), None)  # A clip's first frame has no change.
+    return plot_seen_frames(
+        {name: row[shown] for name, row in rows.items()},
+        seconds[chosen[shown]].tolist(),
+        title=f"What {subject.name} sees",
+    )
+
+
 VIDEO_PICTURES: dict[str, Callable[[VideoSubject], "Figure"]] = {
     "predictions.png": _predictions,
     "confusion.png": _confusion,
     "share_watched.png": _share_watched,
+    "seen.png": _seen,
 }

@@ -53,9 +53,7 @@ def ucf5() -> TrainConfig:
     """
     return TrainConfig(
         recipe="ucf5",
-        model=VideoODERNNConfig(
-            num_classes=5, widths=(24, 32), frame_blocks=1, frame_input="flow"
-        ),
+        model=VideoODERNNConfig(num_classes=5, widths=(24, 32), frame_blocks=1, frame_input="flow"),
         data=VideoDataConfig(
             name="ucf5",
             batch_size=16,

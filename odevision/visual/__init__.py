@@ -9,6 +9,7 @@ from odevision.visual.frame_memory import plot_frame_memory
 from odevision.visual.image_grid import plot_gallery
 from odevision.visual.nfe import plot_nfe
 from odevision.visual.reliability import plot_reliability
+from odevision.visual.seen_frames import change_pictures, flow_pictures, plot_seen_frames
 from odevision.visual.share_watched import plot_share_watched
 from odevision.visual.solver_study import SolverTraining, plot_solver_study
 from odevision.visual.sweep import plot_sweep
@@ -21,6 +22,8 @@ __all__ = [
     "Filmstrip",
     "SolverTraining",
     "burn_caption",
+    "change_pictures",
+    "flow_pictures",
     "plot_class_probabilities",
     "plot_confusion",
     "plot_corruption_examples",
@@ -30,6 +33,7 @@ __all__ = [
     "plot_gallery",
     "plot_nfe",
     "plot_reliability",
+    "plot_seen_frames",
     "plot_share_watched",
     "plot_solver_study",
     "plot_sweep",

@@ -252,6 +252,7 @@ def test_plot_draws_strips_and_curves(invoke, video_run: Path, tmp_path: Path) -
         "confusion.png",
         "nfe.png",
         "predictions.png",
+        "seen.png",
         "share_watched.png",
         "training_curves.png",
     ]

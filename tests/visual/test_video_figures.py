@@ -7,9 +7,12 @@ from test_figures import check_texts
 from odevision.visual import (
     Filmstrip,
     burn_caption,
+    change_pictures,
+    flow_pictures,
     plot_class_probabilities,
     plot_filmstrips,
     plot_frame_memory,
+    plot_seen_frames,
     plot_share_watched,
 )
 
@@ -90,3 +93,27 @@ def test_a_caption_fits_in_tiny_frames_and_long_texts_are_cut() -> None:
     for size in ((8, 8), (2, 3), (64, 1)):
         image = torch.zeros(3, *size, dtype=torch.uint8)
         assert burn_caption(image, "a very long name of a class 100%", 1.0).shape == image.shape
+
+
+def test_flow_is_white_where_nothing_moves_and_has_a_hue_a_direction() -> None:
+    flow = torch.zeros(1, 2, 1, 3)
+    flow[0, :, 0, 1] = torch.tensor([9.0, 0.0])
+    flow[0, :, 0, 2] = torch.tensor([-9.0, 0.0])
+    still, right, left = flow_pictures(flow)[0, :, 0].T.tolist()
+    assert still == [255, 255, 255]
+    assert right == [255, 0, 0]
+    assert left == [0, 255, 255]
+
+
+def test_no_change_is_gray_and_large_ones_are_black_and_white() -> None:
+    pictures = change_pictures(torch.tensor([0.0, 50.0, -50.0]).expand(1, 3, 1, 3))
+    assert pictures[0, 0, 0].tolist() == [128, 255, 0]
+
+
+def test_what_a_network_sees_is_drawn_below_the_frames() -> None:
+    pictures = torch.randint(0, 256, (4, 3, 24, 32), dtype=torch.uint8)
+    rows = {"frames": pictures, "optical flow": pictures, "change": pictures}
+    figure = plot_seen_frames(rows, [0.0, 0.125, 0.25, 0.375], title="What ucf5 sees")
+    assert len(figure.axes) == 12
+    assert figure.axes[-1].get_xlabel() == "0.4 s"
+    check_texts(figure)
