@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from odevision.data.clip_source import ClipSource
     from odevision.evaluation.answers import Answers
+    from odevision.models.video_registry import VideoModel
     from odevision.training.card import LoadedModel
 
 _NUM_STRIPS, _NUM_FRAMES = 8, 7
@@ -110,7 +111,7 @@ def _seen(subject: VideoSubject) -> "Figure":
     from odevision.visual import change_pictures, flow_pictures, plot_seen_frames
 
     preprocessing = subject.loaded.clip_preprocessing
-    kind = subject.loaded.model.config.frame_input
+    kind = cast("VideoModel", subject.loaded.model).config.frame_input
     seconds = subject.source.seconds(0)
     chosen = sample_clip(seconds, ClipSampling(num_frames=_NUM_FRAMES + 1, rate=preprocessing.rate))
     pictures = subject.source.frames(0, chosen)
