@@ -118,7 +118,7 @@ def report(model: str, size: tuple[int, int], result: dict[str, Any]) -> str:
             f"{result['frames_per_second_last_third']:.0f} |",
             f"| resident MiB after {SETTLED_SECONDS} s, least and most | {least / 2**20:.1f}, "
             f"{most / 2**20:.1f} ({most / least - 1:.2%} apart) |",
-            f"| frames a second as `predict`, which looks at {result['share_looked_at']:.0%} of them | "
+            f"| frames a second as `predict`, which looks at {result['share_looked_at']:.0%} | "
             f"{result['frames_per_second_as_predict']:.0f} |",
             "",
         ]
