@@ -107,7 +107,7 @@ def _seen(subject: VideoSubject) -> "Figure":
     import torch
 
     from odevision.data.clip_sampling import ClipSampling, sample_clip
-    from odevision.nn.frame_stem import SeenFrame, frame_inputs
+    from odevision.nn.frame_stem import frame_inputs, nothing_seen
     from odevision.visual import change_pictures, flow_pictures, plot_seen_frames
 
     preprocessing = subject.loaded.clip_preprocessing
@@ -119,7 +119,7 @@ def _seen(subject: VideoSubject) -> "Figure":
     seen = frame_inputs(
         frames,
         torch.ones(1, len(chosen), dtype=torch.bool),
-        SeenFrame(torch.zeros_like(frames[:, 0]), torch.zeros(1, dtype=torch.bool)),
+        nothing_seen(frames[:, 0]),
         kind,
     )[0]
     rows = {"frames": pictures}

@@ -25,6 +25,7 @@ from odevision.nn.frame_stem import (
     SeenFrame,
     frame_inputs,
     latest,
+    nothing_seen,
     num_inputs,
     see_frames,
 )
@@ -219,10 +220,7 @@ class RecurrentVideoNet(nn.Module):
             size = halving.size(*size)  # pyright: ignore[reportCallIssue]
             layers.append(layer.initial_state(batch, *size))  # pyright: ignore[reportCallIssue]
         return VideoState(
-            seen=SeenFrame(
-                frame=weight.new_zeros(batch, self.config.in_channels, height, width),
-                started=torch.zeros(batch, dtype=torch.bool, device=weight.device),
-            ),
+            seen=nothing_seen(weight.new_empty(batch, self.config.in_channels, height, width)),
             seconds=torch.zeros(batch, device=weight.device),
             num_frames=torch.zeros(batch, device=weight.device),
             layers=tuple(layers),

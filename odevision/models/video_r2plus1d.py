@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from odevision.models.video_settings import check_video_sizes
-from odevision.nn.frame_stem import FrameInput, SeenFrame, frame_inputs, num_inputs
+from odevision.nn.frame_stem import FrameInput, frame_inputs, nothing_seen, num_inputs
 from odevision.nn.ode_block import ODEBlock
 from odevision.types import Clips, Logits
 
@@ -101,7 +101,7 @@ class VideoR2Plus1D(nn.Module):
     def forward(self, clips: Clips) -> Logits:
         """Class scores of whole clips."""
         frames, _, mask = clips
-        nothing = SeenFrame(torch.zeros_like(frames[:, 0]), torch.zeros_like(mask[:, 0]))
+        nothing = nothing_seen(frames[:, 0])
         x = frame_inputs(frames, mask, nothing, self.config.frame_input).transpose(1, 2)
         for stage in self.stages:
             x, mask = stage(x, mask)

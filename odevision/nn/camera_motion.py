@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from odevision.nn.image_slopes import slopes
 from odevision.types import Images
 
 _NUM_ITERATIONS = 2
@@ -96,10 +97,8 @@ def move(frames: Images, motion: Motion) -> tuple[Images, Bool[Tensor, "pairs he
 def _jacobian(gray: Images) -> Float[Tensor, "pairs 4 pixels"]:
     """How the pixels of gray frames change by each part of a `Motion`, where it is small."""
     height, width = gray.shape[2:]
-    padded = F.pad(gray, (1, 1, 1, 1), mode="replicate").squeeze(1)
-    # Half a height has height / 2 pixels, and a central difference spans two.
-    right = (padded[:, 1:-1, :-2] - padded[:, 1:-1, 2:]) * (height / 4)
-    down = (padded[:, :-2, 1:-1] - padded[:, 2:, 1:-1]) * (height / 4)
+    # What moves up a slope darkens a pixel; half a height has height / 2 pixels.
+    right, down = (slope.squeeze(1) * (-height / 2) for slope in slopes(gray))
     options = {"device": gray.device, "dtype": gray.dtype}
     x = (2 * torch.arange(width, **options) + 1 - width) / height
     y = ((2 * torch.arange(height, **options) + 1 - height) / height)[:, None]

@@ -56,6 +56,16 @@ class SeenFrame(NamedTuple):
     started: Bool[Tensor, " batch"]
 
 
+def nothing_seen(frame: Images) -> SeenFrame:
+    """What was seen before the first frame.
+
+    Args:
+        frame: any of its size, dtype and device, one a clip.
+    """
+    started = torch.zeros(len(frame), dtype=torch.bool, device=frame.device)
+    return SeenFrame(frame=torch.zeros_like(frame), started=started)
+
+
 def num_inputs(channels: int, kind: FrameInput) -> int:
     """Channels of `frame_inputs`.
 

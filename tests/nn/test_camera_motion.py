@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odevision.nn.camera_motion import align, camera_motion, move
-from odevision.nn.frame_stem import SeenFrame, frame_inputs
+from odevision.nn.frame_stem import SeenFrame, frame_inputs, nothing_seen
 
 PIXEL = 2 / 48  # of frames of 48 x 64, in halves of the height
 
@@ -94,7 +94,7 @@ def test_the_gradient_reaches_both_frames() -> None:
 def test_first_frames_and_padding_show_no_difference() -> None:
     frames = scene(6).view(2, 3, 3, 48, 64)
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    nothing = SeenFrame(torch.zeros(2, 3, 48, 64), torch.tensor([False, False]))
+    nothing = nothing_seen(frames[:, 0])
     seen = frame_inputs(frames, mask, nothing, "stabilized")
     assert not seen[:, 0].any() and not seen[1, 2].any()
     assert seen[0, 1].any() and seen[1, 1].any()

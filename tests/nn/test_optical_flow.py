@@ -2,19 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from test_camera_motion import scene
 
 from odevision.nn.camera_motion import align
-from odevision.nn.frame_stem import SeenFrame, frame_inputs, num_inputs
+from odevision.nn.frame_stem import frame_inputs, nothing_seen, num_inputs
 from odevision.nn.optical_flow import optical_flow
-
-
-def scene(num: int = 1, channels: int = 3) -> Tensor:
-    """Frames of 48 x 64 with smooth edges everywhere."""
-    torch.manual_seed(0)
-    coarse = torch.randn(num, channels, 12, 16)
-    return F.interpolate(coarse, (48, 64), mode="bicubic")
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, -2), (3, 3), (-4, 2)])
@@ -72,8 +64,7 @@ def test_the_precision_is_that_of_the_frames_also_under_autocast() -> None:
 def test_a_network_sees_the_flow_and_then_the_difference_without_the_camera() -> None:
     frames = torch.stack([scene()[0], scene()[0].roll(2, dims=2), scene(2)[1]])[None]
     mask = torch.tensor([[True, True, False]])
-    nothing = SeenFrame(torch.zeros(1, 3, 48, 64), torch.zeros(1, dtype=torch.bool))
-    seen = frame_inputs(frames, mask, nothing, "flow")
+    seen = frame_inputs(frames, mask, nothing_seen(frames[:, 0]), "flow")
     aligned = align(frames[:, 0], frames[:, 1])
     assert seen.shape[2] == num_inputs(3, "flow") == 5
     assert torch.allclose(seen[:, 1, :2], optical_flow(aligned, frames[:, 1]), atol=1e-4)
