@@ -9,7 +9,7 @@ solver    every solver at equal evaluations a block (with 4, dopri5 and tsit5 ta
 depth     one block, two, three, more layers in f, and the ResNet, at equal parameters and at equal
           multiply-adds of a forward pass
 ablation  field, filters that move with the time, augmented channels, step counts, the term for the
-          step error and the optimizer, one at a time
+          step error, two steps, those of second order, and the optimizer, one at a time
 
 The base is the recipe `cifar10-fast`; solver and depth leave out its term for the step error, which
 not every solver has. All is measured on validation images taken from the training images; the test

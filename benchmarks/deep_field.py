@@ -30,6 +30,11 @@ class DeepFieldConfig(ODENetStackedConfig):
         if self.field != "weight-norm":
             raise ValueError(f"`field` must be 'weight-norm', got {self.field!r}.")
 
+    def vector_field(self, width: int) -> nn.Module:
+        """The field of a stage of this width, the appended channels included."""
+        channels = width + self.extra_channels(width)
+        return DeepField(channels, self.field_layers, time_weights=self.time_weights)
+
 
 class DeepField(nn.Module):
     """f(t, y) = f_n(t, ... f_1(t, y)), with each f_i = W_i(t) * GELU(.) + b_i(t).
@@ -65,17 +70,7 @@ class DeepField(nn.Module):
         return y
 
 
-def build_deep_field(config: DeepFieldConfig) -> ODENetStacked:
-    """Build odenet-stacked and exchange the vector fields of its blocks."""
-    network = ODENetStacked(config)
-    for block, width in zip(network.ode_blocks(), config.widths, strict=True):
-        block.vector_field = DeepField(
-            width + config.augment_channels, config.field_layers, time_weights=config.time_weights
-        )
-    return network
-
-
 def register() -> None:
     """Enter it in the registry, so that it is trained, saved and loaded like any other."""
-    build: Any = build_deep_field
+    build: Any = ODENetStacked
     MODELS[NAME] = ModelEntry(DeepFieldConfig, build, "odenet-stacked with deep vector fields")

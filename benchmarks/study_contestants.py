@@ -3,11 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
 from benchmarks.deep_field import DeepFieldConfig
 from benchmarks.plain_network import baseline_of
+from benchmarks.second_order_field import SecondOrderConfig
 from benchmarks.training_runs import Contestant, multiply_adds, num_parameters
 from odevision.models.budget import evaluations, most_steps
 from odevision.models.odenet_stacked import ODENetStackedConfig
@@ -69,6 +71,10 @@ def solver_study(base: TrainConfig, nfe: int) -> Iterator[Contestant]:
             )
 
 
+def _fields(config: ModelConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
 def _stacked(base: ODENetStackedConfig) -> dict[str, Callable[[int], ModelConfig]]:
     """Networks by depth, each as a function of its last width, a multiple of 16."""
     first = base.widths[0] / base.widths[-1]
@@ -79,10 +85,8 @@ def _stacked(base: ODENetStackedConfig) -> dict[str, Callable[[int], ModelConfig
     def three(width: int) -> tuple[int, ...]:
         return (narrow(width), width, width)
 
-    fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-
     def deep(width: int) -> ModelConfig:
-        return DeepFieldConfig(**{**fields, "widths": three(width)}, field_layers=2)
+        return DeepFieldConfig(**{**_fields(base), "widths": three(width)}, field_layers=2)
 
     def resnet(width: int) -> ModelConfig:
         config = dataclasses.replace(base, widths=three(width))
@@ -172,9 +176,19 @@ def ablation_study(base: TrainConfig) -> Iterator[Contestant]:
         "ten times the term for the step error": dataclasses.replace(
             base, step_error_weight=10 * base.step_error_weight
         ),
+        "2 steps": with_model(base, num_steps=2),
+        "2 steps, second order": _second_order(with_model(base, num_steps=2)),
     }
     for name, config in (*changed.items(), *_optimizers(base)):
         yield Contestant(name=name, group="ablation", config=config)
+
+
+def _second_order(base: TrainConfig) -> TrainConfig:
+    """The same training of blocks of second order, whose velocity one step would not use."""
+    fields = {
+        field.name: getattr(base.model, field.name) for field in dataclasses.fields(base.model)
+    }
+    return dataclasses.replace(base, model=SecondOrderConfig(**fields))
 
 
 def _optimizers(base: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import deep_field, plain_network
+from benchmarks import deep_field, plain_network, second_order_field
 from benchmarks.measure import machine
 from odevision.data.sources import load_split
 from odevision.evaluation.answers import answer_split
@@ -56,6 +56,7 @@ def register_networks() -> None:
     """Make the networks that only comparisons need known to the training loop."""
     plain_network.register()
     deep_field.register()
+    second_order_field.register()
 
 
 class Meter(SilentProgress):

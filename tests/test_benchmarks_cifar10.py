@@ -16,6 +16,7 @@ from benchmarks.cifar10_studies import Settings, run_study, solver_trainings
 from benchmarks.deep_field import DeepField, DeepFieldConfig
 from benchmarks.gpu_report import judge
 from benchmarks.plain_network import PlainBlock, PlainConfig, baseline_of
+from benchmarks.second_order_field import SecondOrderConfig, SecondOrderField
 from benchmarks.study_contestants import cost, matched_width
 from benchmarks.training_runs import register_networks, train_once
 from odevision.models.budget import evaluations
@@ -171,6 +172,26 @@ def test_a_deep_field_is_its_layers_in_turn_and_trains_them_all() -> None:
     torch.testing.assert_close(field(t, y, *field.prepare(y)), expected)
     model(torch.randn(2, 3, 32, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in field.parameters())
+
+
+def test_blocks_of_second_order_start_from_rest_and_slow_down() -> None:
+    config = SecondOrderConfig(
+        field="weight-norm", widths=(16,), solver="rk4", num_steps=64, gradient="direct"
+    )
+    model = build_model(config)
+    (block,) = model.ode_blocks()
+    field, x = block.vector_field, torch.randn(2, 16, 4, 4)
+    assert isinstance(field, SecondOrderField)
+    with torch.no_grad():  # a constant force of 1: v = (1 - exp(-c t)) / c
+        field.field.gain.zero_()
+        field.field.bias.fill_(1.0)
+        field.damping.fill_(2.0)
+        position, velocity = block(torch.cat([x, torch.zeros_like(x)], dim=1)).chunk(2, dim=1)
+    expected = torch.full_like(x, (1 - np.exp(-2)) / 2)
+    torch.testing.assert_close(velocity, expected)
+    torch.testing.assert_close(position - x, (1 - expected) / 2)
+    model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    assert field.damping.grad is not None and field.damping.grad.any()
 
 
 def test_multiply_adds_of_one_convolution() -> None:

@@ -80,9 +80,14 @@ class ODENetStackedConfig(SolveSettings):
                 f"`time_weights` must be false with field {self.field!r}. Try field='weight-norm'."
             )
 
+    def extra_channels(self, width: int) -> int:
+        """Zero channels that are appended to a state of this width."""
+        del width
+        return self.augment_channels
+
     def vector_field(self, width: int) -> nn.Module:
         """The field of a stage of this width, the appended channels included."""
-        channels = width + self.augment_channels
+        channels = width + self.extra_channels(width)
         if self.field == "group-norm":
             return GatedConvField(channels)
         leaky = self.field == "leaky"
@@ -117,12 +122,10 @@ class ODENetStacked(nn.Module):
     def forward(self, images: Images) -> Logits:
         """Class scores of normalized images whose side is above 2 to the number of stages."""
         x = self.stem(images)
-        extra = self.config.augment_channels
         for stage in self.stages:
-            if extra and isinstance(stage, ODEBlock):
-                x = stage(F.pad(x, (0, 0, 0, 0, 0, extra)))[:, :-extra]
-            else:
-                x = stage(x)
+            width = x.shape[1]
+            extra = self.config.extra_channels(width) if isinstance(stage, ODEBlock) else 0
+            x = stage(F.pad(x, (0, 0, 0, 0, 0, extra)))[:, :width] if extra else stage(x)
         return self.head(x)
 
     def ode_blocks(self) -> list[ODEBlock]:
