@@ -125,16 +125,19 @@ def augment_clips(
             pictures, augmentation.rotation_degrees, augmentation.scale, uniform[:, _TURN]
         )
     if augmentation.changes_color:
-        single = pictures.view(batch * time, 3, *frames.shape[3:])
+        # One below the other as one tall picture: contrast has one pivot a clip, else a pixel that
+        # stands still would flicker wherever something bright comes in.
+        tall = pictures.unflatten(1, (time, 3)).transpose(1, 2).flatten(2, 3)
         changed = color.jitter(
-            single.float(),
+            tall.float(),
             brightness=augmentation.brightness,
             contrast=augmentation.contrast,
             saturation=augmentation.saturation,
             hue=augmentation.hue,
-            uniform=uniform[:, _COLOR].repeat_interleave(time, dim=0),
+            uniform=uniform[:, _COLOR],
         )
-        pictures = changed.round_().to(torch.uint8).view(pictures.shape)
+        changed = changed.round_().to(torch.uint8).unflatten(2, (time, -1))
+        pictures = changed.transpose(1, 2).reshape(pictures.shape)
     if augmentation.grayscale:
         single = pictures.view(batch * time, 3, *frames.shape[3:])
         gray = color.to_gray(single.float()).round_().to(torch.uint8).view(pictures.shape)

@@ -57,6 +57,14 @@ def test_a_negative_and_a_gray_clip_are_just_that() -> None:
     assert torch.equal(gray[:, :, 0], gray[:, :, 1]) and torch.equal(gray[:, :, 0], gray[:, :, 2])
 
 
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+def test_what_stands_still_keeps_its_color_when_something_bright_comes_in(name: str) -> None:
+    frames = still_clips()
+    frames[:, 2:, :, :6] = 255
+    result = changed(frames, **{name: ALL[name]})[:, :, :, 6:]
+    assert torch.equal(result, result[:, :1].expand_as(result))
+
+
 def test_motion_stays_motion() -> None:
     frames = torch.zeros(1, 4, 3, 16, 16, dtype=torch.uint8)
     for i in range(4):
