@@ -31,6 +31,8 @@ from odevision.cli.evaluate_tables import (
     show_unknown,
 )
 from odevision.cli.options import (
+    IMAGES_AT_ONCE,
+    CacheDir,
     Data,
     DataRoot,
     Device,
@@ -39,6 +41,7 @@ from odevision.cli.options import (
     Limit,
     Model,
     NumSteps,
+    SamplesAtOnce,
     Solver,
     Tolerance,
 )
@@ -47,7 +50,6 @@ from odevision.cli.output import notes_console, only_results_on_stdout, write_js
 if TYPE_CHECKING:
     from odevision.training.card import LoadedModel
 
-_BATCH_SIZE = 256
 _DESCRIPTION = """\
 Measure a trained model on test images: accuracy and cost, whether it really is an ODE, what it
 answers on a smaller budget, and how it holds under corruptions. Of a network of videos: accuracy,
@@ -58,7 +60,7 @@ Example: odevision evaluate runs/mnist-mini --consistency --json
 """
 
 _IMAGES_ONLY = ("sweep", "corruptions", "mirror", "ood", "num_workers")
-_VIDEOS_ONLY = ("rates", "watched")
+_VIDEOS_ONLY = ("rates", "watched", "cache_dir")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ class EvaluateOptions:
     model: Model
     data: Data = None
     data_root: DataRoot = None
+    cache_dir: CacheDir = None
     limit: Limit = None
     json: Json = False
     consistency: Annotated[
@@ -148,14 +151,7 @@ class EvaluateOptions:
     rtol: Tolerance = None
     atol: Tolerance = None
     device: Device = "auto"
-    batch_size: Annotated[
-        int | None,
-        arg(
-            metavar="N",
-            help="Images or videos at once.",
-            help_behavior_hint="(default: 256 images, 8 videos)",
-        ),
-    ] = None
+    batch_size: SamplesAtOnce = None
     num_workers: Annotated[
         int,
         arg(
@@ -171,7 +167,7 @@ def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
     from odevision.evaluation.answers import answer_split
     from odevision.evaluation.split import load_test_images
 
-    batch_size = options.batch_size if options.batch_size is not None else _BATCH_SIZE
+    batch_size = options.batch_size if options.batch_size is not None else IMAGES_AT_ONCE
     # Before any image is answered, which can take long.
     for name, is_asked in (("--consistency", options.consistency), ("--sweep", options.sweep)):
         if is_asked:

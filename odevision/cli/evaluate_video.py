@@ -9,6 +9,7 @@ from rich.table import Table
 
 from odevision.cli.evaluate_measure import picture_folder, refuse_without_ode
 from odevision.cli.evaluate_tables import show_consistency, show_evaluation
+from odevision.cli.options import VIDEOS_AT_ONCE
 from odevision.cli.output import (
     notes_console,
     only_results_on_stdout,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from odevision.evaluation.video_answers import RateResult, WatchedResult
     from odevision.training.card import LoadedModel
 
-_BATCH_SIZE = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class VideoEvaluationRequest:
@@ -34,6 +33,7 @@ class VideoEvaluationRequest:
         consistency: also answer under other solvers.
         data: video data set, folder or CSV file; None takes what the model was trained on.
         data_root: where data sets lie.
+        cache_dir: where decoded frames are kept; None takes the user's cache folder.
         limit: only so many videos.
         rates: also answer at other frame rates.
         watched: also answer after shares of each video.
@@ -46,6 +46,7 @@ class VideoEvaluationRequest:
     consistency: bool
     data: str | None
     data_root: str | None
+    cache_dir: str | None
     limit: int | None
     rates: bool
     watched: bool
@@ -100,9 +101,13 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
 
     if request.consistency:
         refuse_without_ode(loaded, "--consistency")
-    size = _BATCH_SIZE if request.batch_size is None else request.batch_size
+    size = VIDEOS_AT_ONCE if request.batch_size is None else request.batch_size
     source, labels = load_test_videos(
-        loaded, data=request.data, data_root=request.data_root, limit=request.limit
+        loaded,
+        data=request.data,
+        data_root=request.data_root,
+        limit=request.limit,
+        cache_dir=request.cache_dir,
     )
     with batch_progress("evaluating") as on_batch:
         answers, mean_frames = answer_videos(

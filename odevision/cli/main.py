@@ -23,8 +23,8 @@ class Verb(NamedTuple):
 # Modules by name: a verb's heavy imports are paid only by who uses it.
 VERBS: dict[str, Verb] = {
     "train": Verb("odevision.cli.train", "train a network by a recipe"),
-    "evaluate": Verb("odevision.cli.evaluate", "measure a trained model on test images"),
-    "predict": Verb("odevision.cli.predict", "classify image files, folders, globs"),
+    "evaluate": Verb("odevision.cli.evaluate", "measure a trained model on test images or videos"),
+    "predict": Verb("odevision.cli.predict", "classify images or videos: files, folders, globs"),
     "calibrate": Verb("odevision.cli.calibrate", "fit probabilities and `unknown` to a model"),
     "plot": Verb("odevision.cli.plot", "draw what a model does and how it was trained"),
     "benchmark": Verb("odevision.cli.benchmark", "measure gradients on a model, recommend one"),
@@ -39,7 +39,7 @@ VERBS: dict[str, Verb] = {
 _HELP = """\
 usage: odevision VERB ... [--help]
 
-Image classifiers made of neural ordinary differential equations.
+Classifiers of images and videos made of neural ordinary differential equations.
 
 verbs:
 {verbs}

@@ -37,6 +37,14 @@ Limit = Annotated[
         help_behavior_hint="(default: all)",
     ),
 ]
+CacheDir = Annotated[
+    str | None,
+    arg(
+        metavar="DIR",
+        help="Videos: where decoded frames are kept.",
+        help_behavior_hint="(default: the user's cache)",
+    ),
+]
 Solver = Annotated[
     str | None,
     arg(
@@ -75,6 +83,15 @@ Device = Annotated[
     arg(help="Where to compute; auto takes a GPU if there is one."),
 ]
 BatchSize = Annotated[int, arg(metavar="N", help="Images at once.")]
+SamplesAtOnce = Annotated[
+    int | None,
+    arg(
+        metavar="N",
+        help="Images or videos at once.",
+        help_behavior_hint="(default: 256 images, 8 videos)",
+    ),
+]
+IMAGES_AT_ONCE, VIDEOS_AT_ONCE = 256, 8
 Json = Annotated[
     bool,
     arg(help="Write one JSON document to stdout instead.", help_behavior_hint=""),

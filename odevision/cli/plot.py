@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from odevision.cli.arguments import parse_options
+from odevision.cli.arguments import parse_options, refuse_given
 from odevision.cli.evaluate_tables import describe_solver
-from odevision.cli.options import BatchSize, Data, DataRoot, Device, Limit, Model
+from odevision.cli.options import (
+    IMAGES_AT_ONCE,
+    VIDEOS_AT_ONCE,
+    CacheDir,
+    Data,
+    DataRoot,
+    Device,
+    Limit,
+    Model,
+    SamplesAtOnce,
+)
 from odevision.cli.output import notes_console
 
 if TYPE_CHECKING:
@@ -50,9 +60,10 @@ class PlotOptions:
     ] = None
     data: Data = None
     data_root: DataRoot = None
+    cache_dir: CacheDir = None
     limit: Limit = None
     device: Device = "auto"
-    batch_size: BatchSize = 256
+    batch_size: SamplesAtOnce = None
 
 
 class _NothingToDrawError(Exception):
@@ -184,7 +195,12 @@ def _answer(loaded: "LoadedModel", options: PlotOptions) -> _Subject:
         loaded, data=options.data, data_root=options.data_root, limit=options.limit
     )
     with batch_progress("answering test images") as on_batch:
-        answers = answer_split(loaded, image_set, batch_size=options.batch_size, on_batch=on_batch)
+        answers = answer_split(
+            loaded,
+            image_set,
+            batch_size=IMAGES_AT_ONCE if options.batch_size is None else options.batch_size,
+            on_batch=on_batch,
+        )
     return _Subject(name=short_name(loaded), loaded=loaded, image_set=image_set, answers=answers)
 
 
@@ -209,11 +225,17 @@ def run(words: Sequence[str], *, verb: str = "plot") -> int:
     pictures: dict[str, Callable[[], Figure]]
     if loaded.takes_videos:
         videos = answer_subject(
-            loaded, data=options.data, data_root=options.data_root, limit=options.limit
+            loaded,
+            data=options.data,
+            data_root=options.data_root,
+            cache_dir=options.cache_dir,
+            limit=options.limit,
+            batch_size=VIDEOS_AT_ONCE if options.batch_size is None else options.batch_size,
         )
         shared = {"training_curves.png": _training_curves, "nfe.png": _nfe}
         pictures = {name: partial(draw, videos) for name, draw in (VIDEO_PICTURES | shared).items()}
     else:
+        refuse_given(options, ("cache_dir",), "videos")
         subject = _answer(loaded, options)
         pictures = {name: partial(draw, subject) for name, draw in _PICTURES.items()}
     notes = notes_console()

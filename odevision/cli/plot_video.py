@@ -33,7 +33,13 @@ class VideoSubject:
 
 
 def answer_subject(
-    loaded: "LoadedModel", *, data: str | None, data_root: str | None, limit: int | None
+    loaded: "LoadedModel",
+    *,
+    data: str | None,
+    data_root: str | None,
+    cache_dir: str | None,
+    limit: int | None,
+    batch_size: int,
 ) -> VideoSubject:
     """Answer the test videos.
 
@@ -41,15 +47,19 @@ def answer_subject(
         loaded: a network of videos.
         data: data set, folder or CSV file; None takes what it was trained on.
         data_root: where data sets lie.
+        cache_dir: where decoded frames are kept; None takes the user's cache folder.
         limit: only so many videos.
+        batch_size: videos at once.
     """
     from odevision.cli.model import short_name
     from odevision.cli.progress import batch_progress
     from odevision.evaluation.video_answers import answer_videos, load_test_videos
 
-    source, labels = load_test_videos(loaded, data=data, data_root=data_root, limit=limit)
+    source, labels = load_test_videos(
+        loaded, data=data, data_root=data_root, limit=limit, cache_dir=cache_dir
+    )
     with batch_progress("answering test videos") as on_batch:
-        answers, _ = answer_videos(loaded, source, labels, on_batch=on_batch)
+        answers, _ = answer_videos(loaded, source, labels, batch_size=batch_size, on_batch=on_batch)
     return VideoSubject(name=short_name(loaded), loaded=loaded, source=source, answers=answers)
 
 

@@ -114,7 +114,14 @@ class PredictOptions:
     webcam: Annotated[
         bool, arg(help="Videos: watch a camera, until Ctrl-C.", help_behavior_hint="")
     ] = False
-    camera: Annotated[str, arg(metavar="N|NAME", help="Which camera: its number or name.")] = "0"
+    camera: Annotated[
+        str | None,
+        arg(
+            metavar="N|NAME",
+            help="Which camera: its number or name.",
+            help_behavior_hint="(default: 0)",
+        ),
+    ] = None
     image_rate: Annotated[
         float | None,
         arg(

@@ -39,7 +39,7 @@ class VideoRequest:
     Args:
         paths: files, folders and globs; `-` is standard input.
         webcam: watch a camera.
-        camera: its number or name.
+        camera: its number or name; None is number 0.
         image_rate: the paths are images, so many a second.
         raw: WIDTHxHEIGHT of raw frames on standard input; None for JPEG images.
         stop_when_sure: stop at this probability.
@@ -55,7 +55,7 @@ class VideoRequest:
 
     paths: tuple[str, ...]
     webcam: bool
-    camera: str
+    camera: str | None
     image_rate: float | None
     raw: str | None
     stop_when_sure: float | None
@@ -76,6 +76,10 @@ class VideoRequest:
         """
         if self.webcam and self.paths:
             raise UsageError("`--webcam` watches a camera: leave out PATH")
+        if self.camera is not None and not self.webcam:
+            raise UsageError("`--camera` says which camera to watch: add --webcam")
+        if self.webcam and self.image_rate is not None:
+            raise UsageError("`--image-rate` is for images: a camera has a rate of its own")
         if self.out is not None and not (self.csv or self.plot or self.caption):
             raise UsageError("`--out` is the folder for --csv, --plot and --caption: add one")
         if self.raw is not None and _STDIN not in self.paths:
@@ -95,8 +99,15 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
         The exit code: 2 if a video could not be read.
     """
     from odevision.data.video_container import VideoReadError
+    from odevision.evaluation.streaming import can_stream
+    from odevision.ode.solution import SolveError
 
     request.check()
+    if request.caption and not can_stream(loaded):
+        raise UsageError(
+            "`--caption` needs a network that answers after each frame, got "
+            f"{loaded.card.model_name}, which takes whole clips only: leave it out"
+        )
     predictions: list[VideoPrediction] = []
     errors: list[tuple[str, str]] = []
     unused = unused_names()
@@ -107,6 +118,9 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
                 prediction = _watch(loaded, request, video, unused(stem))
             except VideoReadError as error:
                 errors.append((video.name, error.message))
+                continue
+            except (OSError, SolveError) as error:  # a full disk, say: the other answers stay
+                errors.append((video.name, str(error)))
                 continue
             predictions.append(prediction)
     if request.json:
@@ -145,7 +159,8 @@ def _videos(request: VideoRequest, errors: list[tuple[str, str]]) -> Iterator[_V
     from odevision.evaluation.predict_video import find_videos
 
     if request.webcam:
-        camera = int(request.camera) if request.camera.isdecimal() else request.camera
+        camera = request.camera or "0"
+        camera = int(camera) if camera.isdecimal() else camera
         yield _Video(f"camera {camera}", functools.partial(open_webcam, camera), True)
     for path in request.paths:
         if path == _STDIN:
@@ -255,13 +270,19 @@ def _write_captioned(
     # The writer takes frames and the prediction gives them, so one of them needs its own thread.
     frames: queue.Queue[Frame | None] = queue.Queue(maxsize=16)
     failure: list[BaseException] = []
+    is_over = threading.Event()
+
+    def taken() -> Iterator[Frame]:
+        yield from iter(frames.get, None)
+        is_over.set()
 
     def write() -> None:
         try:
-            write_video(path, iter(frames.get, None))
+            write_video(path, taken())
         except BaseException as error:
             failure.append(error)
-            while frames.get() is not None:  # so that the prediction does not wait for ever
+            # So that the prediction does not wait for ever for someone to take its frames.
+            while not is_over.is_set() and frames.get() is not None:
                 pass
 
     def on_frame(frame: Frame, probabilities: Any) -> None:

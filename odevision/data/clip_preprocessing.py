@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odevision.data.preprocessing import normalized
+from odevision.data.video_times import check_rate
 
 CLIP_KIND = "clips"
 """What the plain form of a `ClipPreprocessing` has under `kind`; that of images has no kind."""
@@ -39,8 +40,7 @@ class ClipPreprocessing:
         for name in ("height", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1 pixel, got {getattr(self, name)}.")
-        if not 0 < self.rate < math.inf:
-            raise ValueError(f"`rate` must be above 0 frames a second, got {self.rate}. Try 8.")
+        check_rate(self.rate)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != 3 or not all(map(math.isfinite, values)):
                 raise ValueError(f"`{name}` must have three finite numbers, got {values}.")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from odevision.data.hashing import hash_integer
 from odevision.data.video_frame import Frame
+from odevision.data.video_times import check_rate
 from odevision.types import Number
 
 SamplingKind = Literal["uniform", "dense", "rate", "irregular", "whole"]
@@ -26,12 +27,15 @@ class ClipSampling:
         kind: `uniform` spreads the frames over the whole video. `dense` takes neighboring frames.
             `rate` takes frames at about so many a second, whatever the video's own rate.
             `irregular` does that and then drops some at random. `whole` takes every frame.
-        num_frames: Frames a clip at most; None means no limit (not for `uniform` and `dense`).
-            Before `irregular` drops some: a clip with gaps lasts as long as one without.
+        num_frames: Frames a clip at most; None means no limit (not for `uniform` and `dense`;
+            `whole` has none in any case). Before `irregular` drops some: a clip with gaps lasts as
+            long as one without.
         rate: Frames a second, for `rate` and `irregular`.
         rate_jitter: In training, factors on `rate` are drawn from [1 / (1 + jitter), 1 + jitter],
             one a clip, evenly in their logarithm.
         drop: Probability that a frame is dropped, for `irregular`; one always stays.
+        kept_rate: Instead of `drop`: frames a second that stay on average, where the video has as
+            many.
     """
 
     kind: SamplingKind = "rate"
@@ -39,9 +43,10 @@ class ClipSampling:
     rate: float = 8.0
     rate_jitter: float = 0.0
     drop: float = 0.0
+    kept_rate: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values out of range, and those that the kind has no use for."""
+        """Refuse values out of range, and changes that the kind does not make."""
         if self.kind not in get_args(SamplingKind):
             raise ValueError(
                 f"`kind` must be one of {', '.join(get_args(SamplingKind))}, got {self.kind!r}."
@@ -50,8 +55,7 @@ class ClipSampling:
             raise ValueError(f"`num_frames` must be at least 1, got {self.num_frames}. Try 16.")
         if self.num_frames is None and self.kind in ("uniform", "dense"):
             raise ValueError(f"`num_frames` must be given for {self.kind!r}. Try 16.")
-        if not 0 < self.rate < float("inf"):
-            raise ValueError(f"`rate` must be above 0 frames a second, got {self.rate}. Try 8.")
+        check_rate(self.rate)
         if not 0 <= self.rate_jitter < float("inf"):
             raise ValueError(f"`rate_jitter` must be 0 or more, got {self.rate_jitter}. Try 0.2.")
         if self.rate_jitter and self.kind not in ("rate", "irregular"):
@@ -65,6 +69,13 @@ class ClipSampling:
             raise ValueError(
                 f"`drop` must be 0 for {self.kind!r}, got {self.drop}. Try kind='irregular'."
             )
+        if self.kept_rate is not None and (self.kind != "irregular" or self.drop):
+            raise ValueError(
+                "`kept_rate` must be None but for 'irregular' without `drop`, got "
+                f"{self.kept_rate} for {self.kind!r} with drop={self.drop}."
+            )
+        if self.kept_rate is not None:
+            check_rate(self.kept_rate, "kept_rate")
 
 
 def sample_clip(
@@ -98,10 +109,14 @@ def sample_clip(
         chosen = at_rate(seconds, _draw_rate(sampling, generator), generator)
     else:
         chosen = torch.arange(num_all)
-    if wanted is not None and len(chosen) > wanted:
+    if wanted is not None and len(chosen) > wanted and sampling.kind != "whole":
         start = _draw_start(len(chosen) - wanted, generator)
         chosen = chosen[start : start + wanted]
-    return _dropped(chosen, sampling.drop, generator) if sampling.drop else chosen
+    drop = sampling.drop
+    if sampling.kept_rate is not None and len(chosen) > 1:
+        own_rate = (len(chosen) - 1) / float(seconds[chosen[-1]] - seconds[chosen[0]])
+        drop = max(0.0, 1 - sampling.kept_rate / own_rate)
+    return _dropped(chosen, drop, generator) if drop else chosen
 
 
 def at_rate(
@@ -140,8 +155,7 @@ def thin_to_rate(frames: Iterable[Frame], rate: Number) -> Iterator[Frame]:
     Raises:
         ValueError: If the rate is not positive.
     """
-    if not 0 < rate < float("inf"):
-        raise ValueError(f"`rate` must be above 0 frames a second, got {rate}. Try 8.")
+    check_rate(rate)
     return _thinned(frames, rate)
 
 

@@ -66,6 +66,7 @@ class FrameCache:
         self.preprocessing = preprocessing
         self.folder = cache_folder() / "frames" if folder is None else Path(folder)
         self._open: OrderedDict[Path, CachedVideo] = OrderedDict()
+        self._checked: set[Path] = set()
         self._in_memory: dict[Path, CachedVideo] = {}
 
     def prepare(self, paths: Sequence[Path]) -> None:
@@ -93,15 +94,17 @@ class FrameCache:
             VideoReadError: If it has to be decoded and cannot be.
         """
         video = self._open.get(path) or self._in_memory.get(path)
+        if video is not None:
+            return video
+        file = self._file_of(path)
+        video = _read(file, is_checked=file in self._checked)
         if video is None:
-            file = self._file_of(path)
-            video = _read(file)
-            if video is None:
-                decoded = self._decode(path)
-                video = _read(file) or decoded
-            self._open[path] = video
-            if len(self._open) > _MAX_OPEN:
-                self._open.popitem(last=False)
+            decoded = self._decode(path)
+            video = _read(file) or decoded
+        self._checked.add(file)
+        self._open[path] = video
+        if len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)
         return video
 
     def _file_of(self, path: Path) -> Path:
@@ -151,8 +154,8 @@ def _write(file: Path, video: CachedVideo) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _read(file: Path) -> CachedVideo | None:
-    """Map a file; None if it is missing or damaged."""
+def _read(file: Path, *, is_checked: bool = False) -> CachedVideo | None:
+    """Map a file; None if it is missing or damaged. One that was checked is not read."""
     if not file.is_file():
         return None
     try:
@@ -162,7 +165,7 @@ def _read(file: Path) -> CachedVideo | None:
     except (SafetensorError, OSError, KeyError, TypeError) as error:
         logger.warning("%s: is damaged (%s); its video is decoded anew", file, error)
         return None
-    if _checksum(video) != stated:
+    if not is_checked and _checksum(video) != stated:
         logger.warning("%s: is damaged (checksum); its video is decoded anew", file)
         return None
     return video

@@ -143,7 +143,10 @@ def stated_duration(av: Any, container: Any, stream: Any) -> float | None:
     if stream.duration and stream.time_base:
         seconds = float(stream.duration * stream.time_base)
     else:
-        seconds = (container.duration or 0) / av.time_base
+        ticks = container.duration or 0
+        if "matroska" in container.format.name:  # It counts from 0, wherever the clock begins.
+            ticks -= max(0, container.start_time or 0)
+        seconds = ticks / av.time_base
     return seconds if seconds > 0 else None
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -21,6 +22,34 @@ class Frame:
 
     image: UInt8[Tensor, "3 height width"]
     seconds: float
+
+
+def rgb_image(pixels: np.ndarray | Tensor, *, name: str) -> UInt8[Tensor, "3 height width"]:
+    """Bring an image that is in memory to the form of a `Frame`'s.
+
+    Args:
+        pixels: Values 0 to 255 in uint8, grayscale or RGB. As is the custom, the channels of arrays
+            come last and those of tensors first: (height, width, 3) and (3, height, width).
+        name: Of the argument, for the message.
+
+    Raises:
+        ValueError: If it has another shape or type.
+    """
+    is_array = isinstance(pixels, np.ndarray)
+    is_bytes = pixels.dtype == (np.uint8 if is_array else torch.uint8)
+    if is_bytes and pixels.ndim in (2, 3) and 0 not in pixels.shape:
+        image = torch.from_numpy(pixels.copy()) if is_array else pixels
+        if image.ndim == 2:
+            image = image[None]
+        elif is_array:
+            image = image.permute(2, 0, 1)
+        if image.shape[0] in (1, 3):
+            return image.expand(3, -1, -1).contiguous()
+    wanted = "arrays of shape (height, width, 3)" if is_array else "tensors of (3, height, width)"
+    raise ValueError(
+        f"`{name}` must be uint8 {wanted}, got {pixels.dtype} of shape {tuple(pixels.shape)}. "
+        "Try moving the channels, or 255 * image as uint8."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

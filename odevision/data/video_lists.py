@@ -18,6 +18,7 @@ TEST_FRACTION = 0.2
 """Share of each class that is the test split where a folder has none of its own."""
 
 _TEST_SEED = 1
+_TOO_MANY = "more entries than columns"
 _TEST_NAMES = ("test", "val", "validate", "validation")
 _SPLIT_WORDS = {"train": ("train", "training"), "test": _TEST_NAMES}
 _GROUPS = (
@@ -98,7 +99,11 @@ def _list(top: Path, name: Path, class_names: tuple[str, ...] | None, split: str
 
 
 def _videos(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "." and path.is_file()
+    )
 
 
 def _class_folders(folder: Path) -> list[Path]:
@@ -125,7 +130,8 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
         missing are left out, with a warning that counts them.
 
     Raises:
-        ValueError: If columns are missing, or no row is of the split.
+        ValueError: If columns or entries are missing, there are fewer than two classes, or no row
+            is of the split.
         DataNotFoundError: If there is no such file, or none of its videos is there.
     """
     rows = _rows(file)
@@ -135,6 +141,8 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
         raise ValueError(
             f"{file}: must have rows whose split is {_SPLIT_WORDS[split][0]}, got none."
         )
+    if len(labels) < 2:
+        raise ValueError(f"{file}: must name at least two classes, got {labels}.")
     found = [(row, path) for row in chosen if (path := _path_of(row, file.parent)) is not None]
     if len(found) < len(chosen):
         logger.warning("%s: %d of %d %s videos are there", file, len(found), len(chosen), split)
@@ -154,10 +162,10 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8") as text:
-            reader = csv.DictReader(text)
+        with file.open(newline="", encoding="utf-8-sig") as text:  # Excel begins with a mark
+            reader = csv.DictReader(text, restval="", restkey=_TOO_MANY)
             columns = set(reader.fieldnames or ())
-            rows = list(reader)
+            numbered = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
         raise DataNotFoundError(f"{file}: no such file.") from None
     kinetics, plain = {"label", "youtube_id", "time_start", "time_end", "split"}, {"path", "label"}
@@ -167,7 +175,26 @@ def _rows(file: Path) -> list[dict[str, str]]:
             f"{file}: must have the columns path, label, split, or those of Kinetics, got "
             f"{', '.join(sorted(columns)) or 'none'}; missing: {', '.join(sorted(missing))}."
         )
-    return rows
+    for line, row in numbered:
+        _check_row(row, f"{file}, line {line}", has_paths=plain <= columns)
+    return [row for _, row in numbered]
+
+
+def _check_row(row: dict[str, str], place: str, *, has_paths: bool) -> None:
+    """Refuse a row that lacks something, or says it in a way that cannot be read."""
+    if _TOO_MANY in row:
+        raise ValueError(f"{place}: must have one entry a column. Try quotes around commas.")
+    wanted = ["label", "split", *(["path"] if has_paths else ["youtube_id"])]
+    empty = [name for name in wanted if not row[name].strip()]
+    if empty:
+        raise ValueError(f"{place}: must state {', '.join(empty)}, got nothing there.")
+    for name in () if has_paths else ("time_start", "time_end"):
+        try:
+            int(float(row[name]))
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"{place}: `{name}` must be a number of seconds, got {row[name]!r}."
+            ) from None
 
 
 def _rows_of(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:

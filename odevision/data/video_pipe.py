@@ -13,8 +13,8 @@ import torch
 
 from odevision.data.video_container import VideoReadError, describe_error
 from odevision.data.video_frame import Frame, FrameSize
-from odevision.data.video_stream import Damage, StreamSource, check_rate
-from odevision.data.video_times import RisingTimes
+from odevision.data.video_stream import Damage, StreamSource
+from odevision.data.video_times import RisingTimes, check_rate
 from odevision.types import Number
 
 Pipe = io.RawIOBase | io.BufferedIOBase

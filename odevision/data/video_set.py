@@ -141,12 +141,15 @@ def _choose_groups(
         size = members.count(group)
         # One group at least stays on the training side.
         is_last = index == len(free) - 1 and not any(one in kept for one in groups)
-        is_needed = num_chosen == 0 or num_chosen + size / 2 <= wanted
-        if is_needed and not is_last and num_chosen < wanted:
+        if num_chosen + size / 2 <= wanted and not is_last:
             chosen.add(group)
             num_chosen += size
         else:
             kept.add(group)
+    if num_chosen == 0 and free and len(groups) > 1:  # All are large: the least of them.
+        smallest = min(free, key=members.count)
+        kept.remove(smallest)
+        chosen.add(smallest)
 
 
 def _hash(text: str, seed: int) -> int:

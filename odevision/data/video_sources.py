@@ -30,6 +30,7 @@ VIDEO_DATASETS: dict[str, str] = {
 }
 """The video data sets known by name, with one line each. Any folder DIR/CLASS/VIDEO is one too."""
 
+_OFFICIAL = ("ucf5", "ucf101", "hmdb51")
 _FOLDERS = {"ucf101": ("ucf101", "UCF101", ""), "hmdb51": ("hmdb51", "HMDB51", "")}
 
 
@@ -40,7 +41,8 @@ def video_class_names(
 
     Args:
         name: A name of `VIDEO_DATASETS`, a folder DIR/CLASS/VIDEO, or a CSV file.
-        data_root: The only place to look, if given.
+        data_root: The only place to look for a data set known by name, if given. A folder or file
+            that is not where `name` says is looked for there, too.
         split_index: Which official split, 1 to 3.
 
     Raises:
@@ -69,8 +71,8 @@ def load_video_split(
         name: A name of `VIDEO_DATASETS`, a folder DIR/CLASS/VIDEO, or a CSV file.
         split: "train" and "validation" divide the official training videos, by whole groups.
         preprocessing: States the size of the frames.
-        data_root: The only place to look for the files, if given; else $ODEVISION_DATA and the
-            user's cache folder. Nothing is downloaded.
+        data_root: As for `video_class_names`; without it a named data set is looked for in
+            $ODEVISION_DATA and the user's cache folder. Nothing is downloaded.
         validation_fraction: Share of each class for validation, in (0, 1).
         split_index: Which official split of UCF101 and HMDB51, 1 to 3.
         limit: At most this many videos, evenly spaced over the classes.
@@ -85,6 +87,10 @@ def load_video_split(
         raise ValueError(f"`split` must be 'train', 'validation' or 'test', got {split!r}.")
     if limit is not None and limit < 1:
         raise ValueError(f"`limit` must be at least 1 video, got {limit}.")
+    if split_index != 1 and name not in _OFFICIAL:
+        raise ValueError(
+            f"`split_index` must be 1 for {name}, which has no official splits, got {split_index}."
+        )
     if name == "motion":
         if preprocessing.size != (MOTION_SIZE, MOTION_SIZE):
             raise ValueError(

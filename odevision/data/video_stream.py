@@ -3,22 +3,23 @@
 Arrays and image sequences are here; `webcam.py` has the camera and `video_pipe.py` standard input.
 """
 
+import itertools
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from odevision.data.find_files import find_files
 from odevision.data.image import IMAGE_SUFFIXES, ImageReadError, read_image
 from odevision.data.video_container import VideoReadError
-from odevision.data.video_frame import Frame, FrameSize, ImageFitter
+from odevision.data.video_frame import Frame, FrameSize, ImageFitter, rgb_image
+from odevision.data.video_times import check_rate
 from odevision.types import Number
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,8 @@ def open_arrays(
     if (seconds is None) == (rate is None):
         raise ValueError("`seconds` or `rate` must be given, and not both. Try rate=25.")
     times = None if seconds is None else [float(time) for time in seconds]
-    if times is not None and any(b <= a for a, b in zip(times, times[1:], strict=False)):
+    # Written so that a time that is no number does not rise either.
+    if times is not None and not all(a < b for a, b in itertools.pairwise([-inf, *times, inf])):
         raise ValueError("`seconds` must rise from image to image. Try `rate` instead.")
     if rate is not None:
         check_rate(rate)
@@ -203,27 +205,26 @@ def open_image_sequence(
         cover: Instead of `size`: height and width to cover, as `open_video` does.
 
     Raises:
-        ValueError: If there is no image, or the rate is not positive.
+        ValueError: If the rate is not positive.
+        VideoReadError: If there is no image.
     """
     check_rate(rate)
-    if isinstance(paths, str | Path):
-        files, name = sorted(find_files([paths], IMAGE_SUFFIXES), key=_by_numbers), str(paths)
-    else:
-        files, name = find_files(paths, IMAGE_SUFFIXES), "images"
+    is_one = isinstance(paths, str | Path)
+    name = str(paths) if is_one else "images"
+    try:
+        files = find_files([paths] if is_one else paths, IMAGE_SUFFIXES)
+    except ValueError as error:
+        raise VideoReadError(name, str(error)) from None
     if not files:
-        raise ValueError("`paths` must name at least one image, got none. Try a folder.")
+        raise VideoReadError(name, "`paths` must name at least one image. Try a folder.")
+    if is_one:
+        files.sort(key=_by_numbers)
     return StreamSource(
         _file_frames(files, rate),
         name=name,
         frame_rate=rate,
         frame_size=FrameSize(exact=size, cover=cover),
     )
-
-
-def check_rate(rate: Number) -> None:
-    """Refuse a rate that is not a positive number of frames a second."""
-    if not 0 < rate < float("inf"):
-        raise ValueError(f"`rate` must be above 0 frames a second, got {rate}. Try 25.")
 
 
 def _array_frames(
@@ -234,28 +235,11 @@ def _array_frames(
         if times is not None and index == len(times):
             raise ValueError(f"`seconds` must have one time an image, got {len(times)} and more.")
         at = index / rate if times is None else times[index]
-        yield Frame(image=_to_image(image), seconds=at)
+        yield Frame(image=rgb_image(image, name="images"), seconds=at)
     if times is not None and index + 1 < len(times):
         raise ValueError(
             f"`seconds` must have one time an image, got {len(times)} for {index + 1} images."
         )
-
-
-def _to_image(pixels: np.ndarray | Tensor) -> UInt8[Tensor, "3 height width"]:
-    is_array = isinstance(pixels, np.ndarray)
-    image = torch.tensor(pixels) if is_array else pixels
-    if image.dtype == torch.uint8 and image.ndim in (2, 3):
-        if image.ndim == 2:
-            image = image[None]
-        elif is_array:
-            image = image.permute(2, 0, 1)
-        if image.shape[0] in (1, 3) and image.numel():
-            return image.expand(3, -1, -1).contiguous()
-    wanted = "arrays of shape (height, width, 3)" if is_array else "tensors of (3, height, width)"
-    raise ValueError(
-        f"`images` must be uint8 {wanted}, got {pixels.dtype} of shape {tuple(pixels.shape)}. "
-        "Try moving the channels, or 255 * image as uint8."
-    )
 
 
 def _file_frames(files: Sequence[Path], rate: Number) -> Iterator[Frame | Damage]:
@@ -265,7 +249,7 @@ def _file_frames(files: Sequence[Path], rate: Number) -> Iterator[Frame | Damage
         except ImageReadError as error:
             yield Damage(f"an image is left out: {error}")
             continue
-        yield Frame(image=_to_image(pixels), seconds=index / rate)
+        yield Frame(image=rgb_image(pixels, name="images"), seconds=index / rate)
 
 
 def _by_numbers(path: Path) -> list[tuple[int, str]]:

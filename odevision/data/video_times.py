@@ -8,6 +8,12 @@ JUMP_SECONDS = 1.0
 """A time that falls back further than this is a clock that started anew, not jitter."""
 
 
+def check_rate(rate: Number, name: str = "rate") -> None:
+    """Refuse a rate that is not a positive number of frames a second."""
+    if not 0 < rate < math.inf:
+        raise ValueError(f"`{name}` must be above 0 frames a second, got {rate}. Try 25.")
+
+
 class RisingTimes:
     """Repairs the times of frames one by one, as they come.
 

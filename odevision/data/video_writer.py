@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from odevision.data.video_container import describe_error, import_av
 from odevision.data.video_frame import Frame
+from odevision.data.video_times import check_rate
 from odevision.types import Number
 
 TICKS_PER_SECOND = 60_000
@@ -91,8 +92,8 @@ def _timed(
     rate: Number | None,
 ) -> Iterator[tuple[Tensor, float]]:
     """Give every image its time; `Frame`s have theirs."""
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ValueError(f"`rate` must be above 0 frames a second, got {rate}. Try 25.")
+    if rate is not None:
+        check_rate(rate)
     all_frames = iter(frames)
     first = next(all_frames, None)
     if first is None:

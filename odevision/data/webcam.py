@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from odevision.data.video_container import (
-    FALLBACK_RATE,
     VideoReadError,
     describe_error,
     import_av,
     stated_rate,
 )
 from odevision.data.video_frame import Frame, FrameSize, PictureConverter
-from odevision.data.video_stream import Damage, StreamSource, check_rate
-from odevision.data.video_times import RisingTimes
+from odevision.data.video_stream import Damage, StreamSource
+from odevision.data.video_times import RisingTimes, check_rate
 from odevision.types import Number
 
 _WAIT_SECONDS = 0.002
@@ -162,7 +161,7 @@ def _timed(
 ) -> Iterator[Frame | Damage]:
     """Pictures as upright frames with rising times."""
     converter = PictureConverter(first, frame_size)
-    times = RisingTimes(rate or FALLBACK_RATE)
+    times = RisingTimes(rate)
     picture: Any = first
     while picture is not None:
         if isinstance(picture, Damage):

@@ -15,8 +15,7 @@ from odevision.data.video_frame import Frame
 from odevision.data.video_stream import StreamSource
 from odevision.evaluation.answers import device_of
 from odevision.evaluation.predict import top_classes
-from odevision.evaluation.streaming import StreamingClassifier
-from odevision.models.video import RecurrentVideoNet
+from odevision.evaluation.streaming import StreamingClassifier, can_stream
 from odevision.training.card import LoadedModel
 from odevision.types import Clips
 
@@ -52,7 +51,7 @@ class VideoPrediction:
         moments: The answer after each frame that was looked at.
         seconds_watched: Time of the last frame that was looked at.
         duration_seconds: Of the video as its file states it; None for streams.
-        stopped_early: Whether it was sure before the end.
+        stopped_early: Whether it stopped before the end, being sure or at a limit.
         is_complete: False if frames were found missing or broken.
     """
 
@@ -118,8 +117,9 @@ def predict_stream(
         top: How many classes to list, at least 1.
         stop_when_sure: Stop once a class has this probability, above 0 and at most 1.
         every_frame: Look at every frame, not only at as many a second as in training.
-        max_seconds: Stop at this time of the video.
-        on_frame: Called with each frame of the source and the probabilities after it.
+        max_seconds: Stop at this time of the video, 0 or more.
+        on_frame: Called with each frame of the source and the probabilities after it; never by a
+            network that takes whole clips, which looks at `WHOLE_CLIP_FRAMES` at most.
 
     Returns:
         The answer.
@@ -134,15 +134,19 @@ def predict_stream(
         raise ValueError(
             f"`stop_when_sure` must be above 0 and at most 1, got {stop_when_sure}. Try 0.95."
         )
+    if max_seconds is not None and not max_seconds >= 0:
+        raise ValueError(f"`max_seconds` must be 0 or more, got {max_seconds}. Try 10.")
     moments: list[Moment] = []
     is_early = False
-    if not isinstance(loaded.model, RecurrentVideoNet):
-        if stop_when_sure is not None:
-            raise ValueError(
-                f"`stop_when_sure` must be used with a network that can stream, got "
-                f"{loaded.card.model_name}, which takes whole clips only."
-            )
-        moments.append(_answer_whole(loaded, source, max_seconds))
+    if not can_stream(loaded):
+        for name, value in (("stop_when_sure", stop_when_sure), ("every_frame", every_frame)):
+            if value:
+                raise ValueError(
+                    f"`{name}` must be used with a network that can stream, got "
+                    f"{loaded.card.model_name}, which takes whole clips only."
+                )
+        moment, is_early = _answer_whole(loaded, source, max_seconds)
+        moments.append(moment)
     else:
         classifier = StreamingClassifier(loaded, every_frame=every_frame)
         limits = _Limits(probability=stop_when_sure, seconds=max_seconds)
@@ -199,14 +203,16 @@ def _answer_frames(
 @torch.inference_mode()
 def _answer_whole(
     loaded: LoadedModel, source: VideoReader | StreamSource, max_seconds: float | None
-) -> Moment:
-    """The one answer of a network that cannot stream."""
+) -> tuple[Moment, bool]:
+    """The one answer of a network that cannot stream; whether it stopped before the end."""
     preprocessing = loaded.clip_preprocessing
     images: list[Tensor] = []
     seconds: list[float] = []
+    is_early = False
     for frame in thin_to_rate(source, preprocessing.rate):
         is_over = max_seconds is not None and frame.seconds > max_seconds
-        if images and (is_over or len(images) == WHOLE_CLIP_FRAMES):
+        is_early = bool(images) and (is_over or len(images) == WHOLE_CLIP_FRAMES)
+        if is_early:
             break
         images.append(preprocessing.to_uint8(frame.image))
         seconds.append(frame.seconds)
@@ -216,4 +222,4 @@ def _answer_whole(
         torch.ones(1, len(images), dtype=torch.bool, device=device_of(loaded)),
     )
     probabilities = loaded.model(clips)[0].float().softmax(dim=0).cpu()
-    return Moment(seconds=seconds[-1], probabilities=probabilities)
+    return Moment(seconds=seconds[-1], probabilities=probabilities), is_early

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from odevision.data.clip_sampling import tick_of
+from odevision.data.video_frame import rgb_image
 from odevision.models.video import RecurrentVideoNet, VideoState
 from odevision.training.card import LoadedModel
 from odevision.types import Clips, Number
@@ -18,6 +19,11 @@ from odevision.types import Clips, Number
 
 class StreamTimeError(ValueError):
     """A frame came with a time that is not behind that of the frame before it."""
+
+
+def can_stream(loaded: LoadedModel) -> bool:
+    """Whether a network answers after each frame; others take whole clips only."""
+    return isinstance(loaded.model, RecurrentVideoNet)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +74,12 @@ class StreamingClassifier:
             ValueError: If the network takes images, or whole clips only.
         """
         self._preprocessing = loaded.clip_preprocessing
-        if not isinstance(loaded.model, RecurrentVideoNet):
+        if not can_stream(loaded):
             raise ValueError(
                 f"`loaded` must be a network that can stream, got {loaded.card.model_name}, which "
                 "takes whole clips only. Try a recurrent one, such as video-odernn."
             )
-        self._network = loaded.model
+        self._network = cast(RecurrentVideoNet, loaded.model)
         weights = sum(p.double().sum().item() for p in loaded.model.parameters())
         self._identity = f"{loaded.card.model_name} {loaded.card.model} {weights:.12g}"
         self.class_names: tuple[str, ...] = tuple(loaded.card.class_names)
@@ -107,8 +113,8 @@ class StreamingClassifier:
         """Take in a frame.
 
         Args:
-            frame: Values 0 to 255 in RGB, of any size: a tensor with the channels first, or an
-                array with the channels last.
+            frame: Values 0 to 255 in uint8, RGB or gray, of any size: a tensor with the channels
+                first, or an array with the channels last.
             seconds: Its time, on any clock, later than that of the frame before it.
 
         Returns:
@@ -118,7 +124,7 @@ class StreamingClassifier:
             StreamTimeError: If the time is not later; the stream can go on with the next frame.
             ValueError: If the frame has another shape or type, or the time is not finite.
         """
-        image = _to_image(frame)
+        image = rgb_image(frame, name="frame")
         seconds = float(seconds)
         if not math.isfinite(seconds):
             raise ValueError(f"`seconds` must be a finite number, got {seconds}.")
@@ -193,16 +199,3 @@ class StreamingClassifier:
             self._probabilities = self._answer(state)
         self._first, self._latest = snapshot.first_seconds, snapshot.latest_seconds
         self._tick, self.num_frames = snapshot.tick, snapshot.num_frames
-
-
-def _to_image(frame: Tensor | np.ndarray) -> UInt8[Tensor, "3 height width"]:
-    image = frame
-    if isinstance(frame, np.ndarray) and frame.ndim == 3:
-        image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
-    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3:
-        if image.shape[0] == 3 and image.numel():
-            return image
-    raise ValueError(
-        "`frame` must be a uint8 tensor of shape (3, height, width) or array of (height, width, 3) "
-        f"in RGB, got {frame.dtype} of shape {tuple(frame.shape)}."
-    )

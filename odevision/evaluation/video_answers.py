@@ -113,15 +113,14 @@ def rate_conditions(rate: float) -> dict[str, ClipSampling]:
         Description -> sampling of the whole video.
     """
 
-    def at(rate: float, drop: float = 0.0) -> ClipSampling:
-        kind = "irregular" if drop else "rate"
-        return ClipSampling(kind=kind, num_frames=None, rate=rate, drop=drop)
+    def irregular(**fields: float) -> ClipSampling:
+        return ClipSampling(kind="irregular", num_frames=None, **fields)
 
     return {
-        "half the rate": at(rate / 2),
-        "twice the rate": at(2 * rate),
-        "irregular gaps, the same mean rate": at(4 * rate, drop=0.75),
-        "half of the frames dropped": at(rate, drop=0.5),
+        "half the rate": ClipSampling(num_frames=None, rate=rate / 2),
+        "twice the rate": ClipSampling(num_frames=None, rate=2 * rate),
+        "irregular gaps, the same mean rate": irregular(rate=4 * rate, kept_rate=rate),
+        "half of the frames dropped": irregular(rate=rate, drop=0.5),
     }
 
 
@@ -186,7 +185,8 @@ def _beginning(clips: Clips, share: float) -> Clips:
     """Keep the first frames of each clip."""
     if share >= 1:
         return clips
-    counts = (share * clips.mask.sum(dim=1)).ceil().clamp(min=1).long()
+    # Less a hair's breadth: a share of 0.3 is a little more than three tenths.
+    counts = (share * clips.mask.sum(dim=1).double() - 1e-6).ceil().clamp(min=1).long()
     most = int(counts.max())
     mask = torch.arange(most, device=counts.device) < counts[:, None]
     # Times stop with the frames: those of padded ones are the last frame's.

@@ -5,7 +5,7 @@ any number of frames, so a stream that comes frame by frame is answered as a who
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +16,7 @@ from odevision.models.solve_settings import SolveSettings
 from odevision.models.video_settings import VideoSettings, VideoSolveSettings
 from odevision.nn.chunked import advance_in_chunks
 from odevision.nn.conv_gru import ConvGRUCell
+from odevision.nn.conv_lstm import ConvLSTMCell
 from odevision.nn.dense_field import DenseField
 from odevision.nn.driven_ode import DrivenODE
 from odevision.nn.frame_layers import EachFrame, FrameResidual, GapAsInput
@@ -33,19 +34,36 @@ from odevision.nn.gap_ode import GapODE
 from odevision.nn.gru_ode import GRUODEField
 from odevision.nn.ode_block import ODEBlock
 from odevision.nn.ode_rnn import ODERNN
+from odevision.solve import unknown_name
 from odevision.types import Clips, Images, Logits
+
+CellName = Literal["gru", "lstm"]
+_CELLS = {"gru": ConvGRUCell, "lstm": ConvLSTMCell}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VideoODERNNConfig(VideoSolveSettings):
-    """Configuration of video-odernn: an ODE after every recurrent layer."""
+    """Configuration of video-odernn: an ODE after every recurrent layer.
+
+    Attributes:
+        cell: what updates the state at a frame: a "gru", or an "lstm", whose state has twice the
+            channels.
+    """
 
     widths: tuple[int, ...] = (32, 40)
+    cell: CellName = "gru"
+
+    def __post_init__(self) -> None:
+        """Refuse what the first solve would refuse, and cells that there are not."""
+        super().__post_init__()
+        if self.cell not in _CELLS:
+            raise ValueError(unknown_name("cell", self.cell, _CELLS))
 
     def layer(self, width: int) -> nn.Module:
-        """A ConvGRU whose state evolves between the frames."""
-        evolve = GapODE(GRUODEField(width), **self.gap_settings())
-        return ODERNN(ConvGRUCell(width, width, norm=self.cell_norm), evolve)
+        """A recurrent cell whose state evolves between the frames."""
+        cell = _CELLS[self.cell](width, width, norm=self.cell_norm)
+        evolve = GapODE(GRUODEField(cell.state_channels), **self.gap_settings())
+        return ODERNN(cell, evolve)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,7 +155,6 @@ class VideoState(NamedTuple):
     Attributes:
         seen: The latest frame.
         seconds: Its time.
-        num_frames: Frames so far.
         layers: State of each recurrent layer.
         pooled: Statistics of the frames' features.
         last: Features of the latest frame.
@@ -145,7 +162,6 @@ class VideoState(NamedTuple):
 
     seen: SeenFrame
     seconds: Float[Tensor, " batch"]
-    num_frames: Float[Tensor, " batch"]
     layers: tuple[Any, ...]
     pooled: PooledFrames
     last: Float[Tensor, "batch features"]
@@ -222,7 +238,6 @@ class RecurrentVideoNet(nn.Module):
         return VideoState(
             seen=nothing_seen(weight.new_empty(batch, self.config.in_channels, height, width)),
             seconds=torch.zeros(batch, device=weight.device),
-            num_frames=torch.zeros(batch, device=weight.device),
             layers=tuple(layers),
             pooled=self.pooling.initial(batch, weight.device, self._dtype),
             last=weight.new_zeros(batch, self.pooling.features),
@@ -254,7 +269,6 @@ class RecurrentVideoNet(nn.Module):
         return VideoState(
             seen=see_frames(frames, mask, state.seen),
             seconds=latest(seconds, mask, state.seconds),
-            num_frames=state.num_frames + mask.sum(dim=1),
             layers=tuple(layers),
             pooled=self.pooling(state.pooled, features, mask),
             last=latest(features, mask, state.last),

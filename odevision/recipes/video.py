@@ -98,7 +98,14 @@ def ucf101() -> TrainConfig:
     return dataclasses.replace(
         base,
         recipe="ucf101",
-        model=VideoODERNNConfig(num_classes=101, stem_width=64, widths=(128, 192, 256)),
+        # Places and things belong to most of the many actions, so frames are seen, too.
+        model=VideoODERNNConfig(
+            num_classes=101,
+            stem_width=64,
+            widths=(128, 192, 256),
+            frame_blocks=1,
+            frame_input="both",
+        ),
         data=dataclasses.replace(
             base.data,
             name="ucf101",
@@ -106,7 +113,12 @@ def ucf101() -> TrainConfig:
             height=96,
             width=128,
             augmentation=dataclasses.replace(
-                base.data.augmentation, crop_padding=12, cutout=32, invert=0.0, grayscale=0.2
+                base.data.augmentation,
+                reverse=0.0,  # Sitting down is not standing up.
+                crop_padding=12,
+                cutout=32,
+                invert=0.0,
+                grayscale=0.2,
             ),
         ),
     )

@@ -10,7 +10,7 @@ from odevision.visual.image_grid import shorten
 from odevision.visual.theme import CLASS_COLORS, LIGHT_GRAY, drawing_style, light_grid, new_figure
 
 _NUM_LINES = 6
-"""Classes drawn; the others stay below all of these."""
+"""Classes drawn: those that came highest at some time."""
 
 
 def plot_class_probabilities(

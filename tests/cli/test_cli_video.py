@@ -159,6 +159,35 @@ def test_broken_files_are_named_and_the_others_answered(
     assert "gone.mp4" in outcome.err
 
 
+def test_a_folder_without_images_is_named_and_the_other_answered(
+    invoke, video_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "shots").mkdir()
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "shots" / "0.png")
+    paths = [tmp_path / "none", tmp_path / "shots"]
+    outcome = invoke("predict", video_run, *paths, "--image-rate", "4", "--json")
+    assert outcome.code == 2
+    document = json.loads(outcome.out)
+    assert [one["path"] for one in document["predictions"]] == [str(tmp_path / "shots")]
+    assert [one["path"] for one in document["errors"]] == [str(tmp_path / "none")]
+
+
+def test_a_caption_without_a_frame_or_a_place_ends_with_an_error(
+    invoke, video_run: Path, videos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shots").mkdir()
+    (tmp_path / "shots" / "0.png").write_bytes(b"no image")
+    video, file, new = next(videos.rglob("*.mp4")), tmp_path / "shots" / "0.png", tmp_path / "new"
+    for words, message in (
+        ([tmp_path / "shots", "--image-rate", "4", "--out", new], "gave not one frame"),
+        ([video, "--top", "0", "--out", new], "`top` must be at least 1"),
+        ([video, "--out", file], "cannot be written"),
+    ):
+        outcome = invoke("predict", video_run, *words, "--caption")
+        assert outcome.code != 0 and message in " ".join(outcome.err.split())
+
+
 def test_images_are_the_frames_of_one_video(invoke, video_run: Path, tmp_path: Path) -> None:
     (tmp_path / "shots").mkdir()
     for i in range(12):
@@ -222,6 +251,8 @@ def test_ctrl_c_ends_a_camera_with_an_answer(
     [
         (["a.mp4", "--crops", "3"], "`--crops` needs a network of images"),
         (["--webcam", "a.mp4"], "`--webcam` watches a camera: leave out PATH"),
+        (["--camera", "3", "a.mp4"], "`--camera` says which camera to watch: add --webcam"),
+        (["--webcam", "--image-rate", "5"], "`--image-rate` is for images"),
         (["a.mp4", "--out", "x"], "`--out` is the folder for --csv, --plot and --caption"),
         (["a.mp4", "--raw", "4x3"], "the PATH must be -"),
         (["-", "--raw", "4x3"], "add --image-rate"),

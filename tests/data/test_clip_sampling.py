@@ -74,6 +74,22 @@ def test_uniform_frames_are_never_the_same_one() -> None:
 
 def test_whole_takes_every_frame() -> None:
     assert chosen(kind="whole", num_frames=None) == list(range(100))
+    assert chosen(kind="whole") == list(range(100))
+
+
+def test_irregular_gaps_keep_a_mean_rate_whatever_the_rate_of_the_video() -> None:
+    for rate in (12.0, 25.0, 64.0):
+        seconds = torch.arange(2000, dtype=torch.float64) / rate
+        sampling = ClipSampling(kind="irregular", num_frames=None, rate=32.0, kept_rate=8.0)
+        kept = seconds[sample_clip(seconds, sampling)]
+        assert (len(kept) - 1) / float(kept[-1] - kept[0]) == pytest.approx(8, rel=0.08)
+        assert len(kept.diff().round(decimals=6).unique()) > 2
+    slow = torch.arange(20, dtype=torch.float64) / 6
+    assert len(sample_clip(slow, sampling)) == 20
+    with pytest.raises(ValueError, match="`kept_rate` must be None but for 'irregular'"):
+        ClipSampling(kind="irregular", drop=0.5, kept_rate=8.0)
+    with pytest.raises(ValueError, match="`kept_rate` must be above 0"):
+        ClipSampling(kind="irregular", kept_rate=0.0)
 
 
 def test_dropped_frames_are_drawn_and_one_always_stays() -> None:

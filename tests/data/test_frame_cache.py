@@ -123,6 +123,22 @@ def test_unreadable_videos_are_all_named(video: Path, tmp_path: Path, cache: Fra
         cache.load(tmp_path / "text.avi")
 
 
+def test_a_file_is_checked_once_a_process_however_many_are_open(
+    tmp_path: Path, cache: FrameCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [write_video(tmp_path / "videos" / f"{i}.mp4", bar_frames(4)) for i in range(3)]
+    cache.prepare(videos)
+    checked: list[int] = []
+    checksum = frame_cache._checksum
+    monkeypatch.setattr(frame_cache, "_MAX_OPEN", 2)
+    monkeypatch.setattr(
+        frame_cache, "_checksum", lambda video: checked.append(1) or checksum(video)
+    )
+    for _ in range(3):
+        assert [len(cache.load(video).frames) for video in videos] == [4, 4, 4]
+    assert len(checked) == 3
+
+
 def test_a_set_of_files_gives_times_and_chosen_frames(video: Path, cache: FrameCache) -> None:
     videos = VideoSet(
         paths=(video,),

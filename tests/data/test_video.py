@@ -176,6 +176,20 @@ def test_the_first_frame_is_at_zero_wherever_the_file_begins(tmp_path: Path) -> 
         assert [f.seconds for f in video] == pytest.approx([0.3, 0.4], abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mkv", "mpeg4"), ("webm", "libvpx-vp9"), ("ts", "mpeg2video")]
+)
+def test_a_whole_file_whose_clock_begins_late_is_complete(
+    tmp_path: Path, suffix: str, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pts = list(range(1000, 1030))
+    path = encode(tmp_path / f"a.{suffix}", [GRAY] * 30, pts=pts, codec=codec)
+    with open_video(path) as video:
+        assert len(list(video)) == 30
+        assert video.duration_seconds == pytest.approx(3.0, abs=0.11)
+        assert video.is_complete and not caplog.records
+
+
 def test_one_frame_is_a_video(tmp_path: Path) -> None:
     with open_video(write_video(tmp_path / "a.mp4", bar_frames(1))) as video:
         assert [frame.seconds for frame in video] == [0.0]

@@ -60,6 +60,14 @@ def test_whole_groups_go_to_one_side(tmp_path: Path) -> None:
     assert test.labels.bincount().tolist() == [3, 3]
 
 
+def test_hidden_files_and_folders_named_like_videos_are_no_videos(album: Path) -> None:
+    touch(album / "run" / "._run0.mp4", album / "run" / "folder.mp4" / "x")
+    names = [
+        path.name for split in ("train", "test") for path in load_video_folder(album, split).paths
+    ]
+    assert len(names) == 20 and "._run0.mp4" not in names and "folder.mp4" not in names
+
+
 def test_train_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     touch(tmp_path / "train" / "a" / "1.mp4", tmp_path / "train" / "b" / "2.webm")
     touch(tmp_path / "val" / "b" / "3.mkv")
@@ -114,6 +122,9 @@ def test_a_plain_list_has_paths_and_groups(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4")))
     training, test = (load_video_csv(tmp_path / "l.csv", split) for split in ("train", "test"))
     assert training.groups == ("g1", "g2") and test.labels.tolist() == [1]
+    text = (tmp_path / "l.csv").read_text()
+    (tmp_path / "excel.csv").write_text(text, encoding="utf-8-sig")
+    assert load_video_csv(tmp_path / "excel.csv", "train").paths == training.paths
     with pytest.raises(LeakError, match="the group g1 on both sides"):
         refuse_leak(training, test)
 
@@ -125,6 +136,10 @@ def test_a_plain_list_has_paths_and_groups(tmp_path: Path) -> None:
         ("path,label\na.mp4,x\n", "missing: split"),
         ("path,label,split\na.mp4,x,test\n", "must have rows whose split is train"),
         ("", "got none"),
+        ("path,label,split\na.mp4,x,train\nb.mp4\n", "l.csv, line 3: must state label, split"),
+        ("path,label,split\na.mp4,x,train,8\n", "l.csv, line 2: must have one entry a column"),
+        ("path,label,split\na.mp4,x,train\n", "must name at least two classes, got .'x'."),
+        (KINETICS.replace(",59,", ",,"), "l.csv, line 2: `time_start` must be a number of sec"),
     ],
 )
 def test_a_list_that_lacks_something_is_refused(tmp_path: Path, text: str, message: str) -> None:

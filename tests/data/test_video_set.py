@@ -40,6 +40,18 @@ def test_validation_takes_whole_groups_of_every_class(fraction: float) -> None:
     assert (training.split, validation.split) == ("train", "validation")
 
 
+def test_where_all_groups_are_large_the_least_of_them_is_validated() -> None:
+    for seed in range(6):
+        whole = videos(groups_a_class=2, clips_a_group=50)
+        keep = torch.tensor([path.name not in {f"g1_{i}.avi" for i in range(8, 50)}
+                             for path in whole.paths])  # fmt: skip
+        uneven = whole.select(keep.nonzero().flatten())
+        for fraction in (0.05, 0.15):
+            training, validation = carve_validation_groups(uneven, fraction=fraction, seed=seed)
+            assert training.labels.bincount().tolist() == [50, 50, 50]
+            assert validation.labels.bincount().tolist() == [8, 8, 8]
+
+
 def test_the_division_depends_on_the_seed_only() -> None:
     first, again, other = (
         carve_validation_groups(videos(), fraction=0.2, seed=seed)[1].groups for seed in (0, 0, 1)

@@ -99,8 +99,12 @@ def test_a_network_of_whole_clips_answers_once(tmp_path: Path, video: Path) -> N
     prediction = predict(loaded, video)
     assert prediction.num_frames == 1
     assert prediction.probability == pytest.approx(float(prediction.moments[0].probabilities.max()))
-    with pytest.raises(ValueError, match="`stop_when_sure` must be used with a network that can"):
-        predict(loaded, video, stop_when_sure=0.9)
+    assert not prediction.stopped_early and prediction.share_watched == 1
+    cut = predict(loaded, video, max_seconds=0.5)
+    assert cut.stopped_early and cut.share_watched is not None and cut.share_watched < 0.5
+    for name, value in (("stop_when_sure", 0.9), ("every_frame", True)):
+        with pytest.raises(ValueError, match=f"`{name}` must be used with a network that can"):
+            predict(loaded, video, **{name: value})
 
 
 def test_arrays_and_other_streams_are_answered(loaded: LoadedModel) -> None:
@@ -117,6 +121,8 @@ def test_a_certainty_that_is_none_is_refused(loaded: LoadedModel, video: Path, v
         predict(loaded, video, stop_when_sure=value)
     with pytest.raises(ValueError, match="`top` must be at least 1"):
         predict(loaded, video, top=0)
+    with pytest.raises(ValueError, match="`max_seconds` must be 0 or more"):
+        predict(loaded, video, max_seconds=float("nan"))
 
 
 def test_videos_are_found_in_folders_and_what_names_none_is_reported(tmp_path: Path) -> None:

@@ -107,7 +107,6 @@ def test_gradients_reach_the_first_state_and_the_frames() -> None:
         )
         loss_of(state).backward()
         found.append({"state": start.maps.grad, "frames": frames.grad})
-    assert found[0]["frames"].abs().amin(dim=(2, 3, 4)).min() >= 0
     assert all(found[0]["frames"][:, i].any() for i in range(16))
     assert_alike(found[1], found[0])
 
