@@ -2,10 +2,11 @@
 
 tyro parses values and writes the help. Before it sees the words they are put in order here:
 unknown options are refused with the nearest known one, `--flag true` is accepted beside
-`--flag`, and files may stand anywhere between the options.
+`--flag`, and files may stand anywhere between the options, but for one that takes several values.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from odevision.cli.errors import UsageError, unknown
 
 T = TypeVar("T")
 
+_NUMBERS = re.compile(r"[-+.,\deE]+")
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 
@@ -172,7 +174,15 @@ def _value_words(spec: OptionSpec, typed: str | None, following: list[str]) -> l
     elif spec.kind == "many":
         while typed is None and following and not _is_option(following[0]):
             values.append(following.pop(0))
-        values = [part for value in values for part in value.split(",") if part]
+        if typed is None and not values:
+            raise UsageError(f"`{spec.name}` needs a value; `{spec.name}=` gives it none")
+        # Numbers may be joined by commas; names of files have commas of their own.
+        values = [
+            part
+            for value in values
+            for part in (value.split(",") if _NUMBERS.fullmatch(value) else [value])
+            if part
+        ]
     return [spec.name, *values]
 
 

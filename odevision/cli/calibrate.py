@@ -60,7 +60,7 @@ class CalibrateOptions:
         int | None,
         arg(
             metavar="N",
-            help="Only the first N validation images.",
+            help="Only N of the validation images, 100 or more.",
             help_behavior_hint="(default: all)",
         ),
     ] = None
@@ -172,12 +172,11 @@ def _show(path: Path, calibration: "Calibration") -> None:
 
 
 def _draw(loaded: "LoadedModel", found: "CalibratedModel", out: str | None) -> None:
-    from odevision.cli.model import run_directory, short_name
+    from odevision.cli.evaluate_measure import picture_folder
+    from odevision.cli.model import short_name
     from odevision.evaluation.calibration import calibrate_logits, reliability_bins
     from odevision.visual import plot_reliability, save_figure
 
-    run_dir = run_directory(loaded)
-    default = run_dir / "plots" if run_dir is not None else Path("plots") / short_name(loaded)
     calibration = found.calibration
     panels = [
         (f"{name}: ECE {error:.2%}", reliability_bins(probabilities, found.labels))
@@ -188,7 +187,7 @@ def _draw(loaded: "LoadedModel", found: "CalibratedModel", out: str | None) -> N
     ]
     title = f"{short_name(loaded)}: {calibration.num_images:,} validation images"
     figure = plot_reliability(panels, title=title)
-    path = save_figure(figure, (Path(out) if out is not None else default) / "reliability.png")
+    path = save_figure(figure, picture_folder(loaded, out) / "reliability.png")
     notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
 
 

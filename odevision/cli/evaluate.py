@@ -164,7 +164,9 @@ class EvaluateOptions:
 def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
     from odevision.cli.model import short_name
     from odevision.cli.progress import batch_progress
+    from odevision.data.corruptions import check_shape
     from odevision.evaluation.answers import answer_split
+    from odevision.evaluation.other_images import load_other_images
     from odevision.evaluation.split import load_test_images
 
     batch_size = options.batch_size if options.batch_size is not None else IMAGES_AT_ONCE
@@ -172,9 +174,12 @@ def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
     for name, is_asked in (("--consistency", options.consistency), ("--sweep", options.sweep)):
         if is_asked:
             refuse_without_ode(loaded, name)
-    image_set = load_test_images(
-        loaded, data=options.data, data_root=options.data_root, limit=options.limit
-    )
+    if options.corruptions:
+        side = loaded.preprocessing.image_size
+        check_shape(loaded.preprocessing.num_channels, side, side)
+    where: dict[str, Any] = {"data_root": options.data_root, "limit": options.limit}
+    image_set = load_test_images(loaded, data=options.data, **where)
+    others = {name: load_other_images(loaded, name, **where) for name in options.ood}
     with batch_progress("evaluating") as on_batch:
         answers = answer_split(
             loaded,
@@ -187,6 +192,7 @@ def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
         name=short_name(loaded),
         loaded=loaded,
         image_set=image_set,
+        others=others,
         answers=answers,
         batch_size=batch_size,
         num_workers=options.num_workers,
@@ -211,9 +217,7 @@ def _evaluate(loaded: "LoadedModel", options: EvaluateOptions) -> Report:
     if options.corruptions:
         report.corruptions = measure_corruptions(subject)
     if options.ood:
-        report.ood = measure_unknown(
-            subject, options.ood, data_root=options.data_root, limit=options.limit
-        )
+        report.ood = measure_unknown(subject)
     if options.plot:
         folder = picture_folder(subject.loaded, options.out)
         report.figures = {

@@ -29,7 +29,8 @@ class Subject:
         name: of the model, for titles.
         loaded: the model.
         image_set: the images.
-        answers: its answers to them.
+        others: images of other kinds, by name.
+        answers: its answers to the images.
         batch_size: images at once.
         num_workers: processes that decode files.
     """
@@ -37,6 +38,7 @@ class Subject:
     name: str
     loaded: "LoadedModel"
     image_set: "ImageSet"
+    others: "dict[str, ImageSet]"
     answers: "Answers"
     batch_size: int
     num_workers: int
@@ -141,24 +143,18 @@ def measure_mirror(subject: Subject) -> "MirrorResult":
         )
 
 
-def measure_unknown(
-    subject: Subject, names: tuple[str, ...], **load_options: Any
-) -> dict[str, float]:
-    """Tell other data apart from the test images.
+def measure_unknown(subject: Subject) -> dict[str, float]:
+    """Tell the other images apart from the test images.
 
     Args:
-        subject: the model and its test images.
-        names: data sets, image folders, or `textures`.
-        **load_options: data_root and limit for `load_other_images`.
+        subject: the model, its test images, and others.
 
     Returns:
         Name -> AUROC.
     """
-    from odevision.evaluation.other_images import load_other_images
     from odevision.evaluation.unknown import auroc, scores_of_set
 
-    # All are loaded before any is answered: a missing one is found at once.
-    others = {name: load_other_images(subject.loaded, name, **load_options) for name in names}
+    others = subject.others
     with _progress("other data") as on_batch:
         inside, *outside = (
             scores_of_set(

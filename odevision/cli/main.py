@@ -1,6 +1,7 @@
 """The command `odevision`: finds the verb, runs it, turns errors into messages and exit codes."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # Names of files need not be text; such bytes are shown as escapes.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     is_debugging = os.environ.get("ODEVISION_DEBUG", "") not in ("", "0")
     try:
         return _run(words)
@@ -114,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except (
         ValueError,
+        FileExistsError,
         FileNotFoundError,
         NotADirectoryError,
         IsADirectoryError,

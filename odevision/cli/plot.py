@@ -143,7 +143,8 @@ def _trajectories(subject: _Subject) -> "Figure":
 
 def _history(loaded: "LoadedModel"):
     from odevision.cli.model import run_directory
-    from odevision.evaluation.history import METRICS_FILE, read_history
+    from odevision.evaluation.history import read_history
+    from odevision.training.metrics_log import METRICS_FILE
 
     folder = run_directory(loaded) or loaded.path
     path = folder / METRICS_FILE

@@ -300,6 +300,11 @@ def _run_videos(loaded: "LoadedModel", options: PredictOptions) -> int:
 
 def _run_images(loaded: "LoadedModel", options: PredictOptions) -> int:
     refuse_given(options, _VIDEOS_ONLY, "videos")
+    if "-" in options.paths and not Path("-").exists():
+        raise UsageError(
+            f"`-` reads a video and needs a network of videos; {options.model} is none. Try "
+            "/dev/stdin for one image"
+        )
     if options.out is not None and not options.plot:
         raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
     with only_results_on_stdout() if options.json else contextlib.nullcontext():

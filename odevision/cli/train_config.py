@@ -235,7 +235,13 @@ def _matched_video(base: VideoConfig, name: str) -> VideoConfig:
 
 def _with_data(base: TrainConfig, words: Sequence[str]) -> TrainConfig:
     """Exchange the data set, and fit the network's classes and channels to it."""
-    name = _peek(words, "--data") or _peek(words, "--data.name")
+    given = {option: _peek(words, option) for option in ("--data", "--data.name")}
+    names = {value for value in given.values() if value is not None}
+    if len(names) > 1:
+        raise UsageError("`--data` and `--data.name` mean the same: give one of them")
+    name = names.pop() if names else None
+    if name is not None and (not name or name.startswith("--")):
+        raise UsageError("`--data` needs a value: the name of a data set, a folder or a file")
     if name is None or name == base.data.name:
         return base
     root = _peek(words, "--data-root") or base.data_root
@@ -289,6 +295,13 @@ def read_request(words: Sequence[str], *, description: str) -> TrainRequest:
         description=description.format(recipe=base.recipe),
         config=(tyro.conf.AvoidSubcommands,),
     )
+    if getattr(config.model, "num_steps", None) is not None:
+        for option in ("--model.rtol", "--model.atol"):
+            if _peek(words, option) is not None:
+                raise UsageError(
+                    f"`{option}` needs adaptive steps: add --model.num-steps None and, say, "
+                    "--model.solver dopri5"
+                )
     return TrainRequest(config=config, resume=resume)
 
 

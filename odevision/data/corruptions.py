@@ -56,6 +56,24 @@ SMALLEST_SIDE = 16
 """Below this the filters reach across the whole image."""
 
 
+def check_shape(channels: int, height: int, width: int) -> None:
+    """Refuse images that cannot be corrupted.
+
+    Args:
+        channels: of the images.
+        height: in pixels.
+        width: likewise.
+
+    Raises:
+        ValueError: they are not square, gray or color, or too small.
+    """
+    if channels not in (1, 3) or height != width or height < SMALLEST_SIDE:
+        raise ValueError(
+            "`images` must be square, gray or color, with a side of at least "
+            f"{SMALLEST_SIDE} pixels to be corrupted, got the shape {(channels, height, width)}."
+        )
+
+
 def corrupt(
     images: UInt8[Tensor, "num channels height width"],
     name: str,
@@ -87,11 +105,7 @@ def corrupt(
     if severity not in SEVERITIES:
         raise ValueError(f"`severity` must be 1 to 5, got {severity}.")
     _, channels, height, width = images.shape
-    if channels not in (1, 3) or height != width or height < SMALLEST_SIDE:
-        raise ValueError(
-            "`images` must be square, gray or color, with a side of at least "
-            f"{SMALLEST_SIDE} pixels, got the shape {tuple(images.shape[1:])}."
-        )
+    check_shape(channels, height, width)
     if first % BLOCK:
         raise ValueError(f"`first` must be a multiple of {BLOCK}, got {first}.")
     apply, place = CORRUPTIONS[name], list(CORRUPTIONS).index(name)

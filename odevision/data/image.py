@@ -1,5 +1,6 @@
 """One image file to an upright 8-bit picture, whatever its format."""
 
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -118,7 +119,8 @@ def to_gray_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     Transparent parts are laid on white: pictures with transparency are mostly cut-outs made for a
     white page, and their hidden pixels hold arbitrary colors. Sixteen-bit values are scaled by the
     range of the type (65,535 becomes 255); 32-bit integers and floats, which have no such range,
-    by their own smallest and largest value unless they lie in [0, 255], [0, 65535] or [0, 1].
+    by their own smallest and largest value unless they lie in [0, 255], [0, 65535] or [0, 1]. Where
+    a float is no number the picture is as dark as anywhere; infinite ones are the ends of its range.
 
     Args:
         image: A picture in any of Pillow's modes.
@@ -151,7 +153,7 @@ def _check_file(path: Path) -> None:
         raise ImageReadError(path, "no such file") from None
     except OSError as error:
         raise ImageReadError(path, f"cannot be opened: {_describe(error)}") from error
-    if num_bytes == 0:
+    if num_bytes == 0 and path.is_file():  # a pipe has no size
         raise ImageReadError(path, "the file is empty (0 bytes)")
 
 
@@ -159,7 +161,8 @@ def _open(path: Path) -> PIL.Image.Image:
     with warnings.catch_warnings():
         # Pillow warns from half of MAX_PIXELS on; here MAX_PIXELS rules.
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        return PIL.Image.open(path)
+        # A pipe cannot go back to where an image begins.
+        return PIL.Image.open(io.BytesIO(path.read_bytes()) if path.is_fifo() else path)
 
 
 def _upright(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:
@@ -172,7 +175,12 @@ def _upright(image: PIL.Image.Image, path: Path) -> PIL.Image.Image:
 
 def _wide_to_gray(image: PIL.Image.Image) -> PIL.Image.Image:
     values = np.asarray(image).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("no pixel is a finite number")
+    low, high = float(finite.min()), float(finite.max())
+    # What is no number becomes as dark as the darkest, what is infinite an end of the range.
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
         low, high = 0.0, 65535.0
     elif low >= 0 and high <= 1 and image.mode == "F":

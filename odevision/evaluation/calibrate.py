@@ -21,6 +21,7 @@ from odevision.evaluation.calibration import (
     first_half,
     fit_probabilities,
 )
+from odevision.evaluation.split import explain_missing
 from odevision.evaluation.unknown import (
     CENTERS_FILE,
     MAX_CENTERS_BYTES,
@@ -144,14 +145,15 @@ def load_validation_images(
             f"{CONFIG_FILE} says which images were held out. Try that of the recipe "
             f"{loaded.card.recipe}."
         )
-    return load_split(
-        loaded.card.dataset,
-        "validation",
-        data_root=data_root,
-        validation_fraction=fraction,
-        limit=limit,
-        preprocessing=loaded.preprocessing,
-    )
+    with explain_missing(loaded, None, data_root):
+        return load_split(
+            loaded.card.dataset,
+            "validation",
+            data_root=data_root,
+            validation_fraction=fraction,
+            limit=limit,
+            preprocessing=loaded.preprocessing,
+        )
 
 
 def choose_thresholds(
@@ -350,11 +352,17 @@ def calibrate(
         image_set.labels,
         others,
         solver=loaded.card.solver,
-        is_one_size=loaded.card.dataset in DATASETS,
+        is_one_size=_is_one_size(loaded),
     )
     return CalibratedModel(
         calibration=calibration, centers=centers, logits=inside.logits, labels=image_set.labels
     )
+
+
+def _is_one_size(loaded: LoadedModel) -> bool:
+    """Whether the images of the data set have the very size that the network takes."""
+    info = DATASETS.get(loaded.card.dataset)
+    return info is not None and info.image_size == loaded.preprocessing.image_size
 
 
 def write_calibration(loaded: LoadedModel, found: CalibratedModel) -> LoadedModel:

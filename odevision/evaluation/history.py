@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-METRICS_FILE = "metrics.jsonl"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHistory:

@@ -1,7 +1,8 @@
 """The images a model is evaluated on, brought to its size and its order of classes."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from odevision.data.image_set import ImageSet
-from odevision.data.sources import dataset_info, load_split
+from odevision.data.locate import DataNotFoundError
+from odevision.data.sources import DATASETS, dataset_info, load_split
+from odevision.data.video_sources import VIDEO_DATASETS
 from odevision.training.checkpoint import LoadedModel
 
 
@@ -45,6 +48,34 @@ def _some(names: Sequence[str], number: int = 10) -> str:
     return listed if len(names) <= number else f"{listed}, ... ({len(names)} in all)"
 
 
+@contextlib.contextmanager
+def explain_missing(
+    loaded: LoadedModel, data: str | None, data_root: str | Path | None
+) -> Iterator[None]:
+    """Say of a folder that only the model's card names, and that is not there, where it comes from.
+
+    Args:
+        loaded: the model.
+        data: what the user named instead, if anything.
+        data_root: where it may lie, too.
+
+    Raises:
+        DataNotFoundError: in place of what was raised inside.
+    """
+    try:
+        yield
+    except (ValueError, DataNotFoundError) as error:
+        name = loaded.card.dataset
+        is_folder = name not in DATASETS and name not in VIDEO_DATASETS
+        places = [Path(name), *([Path(data_root) / name] if data_root is not None else [])]
+        if data is not None or not is_folder or any(place.exists() for place in places):
+            raise
+        raise DataNotFoundError(
+            f"The model was trained on the folder {name}, which is not in {Path.cwd()}. Try "
+            "--data-root with the folder that it lies in."
+        ) from error
+
+
 def load_test_images(
     loaded: LoadedModel,
     *,
@@ -70,7 +101,8 @@ def load_test_images(
     """
     preprocessing = loaded.preprocessing  # refuses a network of videos
     name = data if data is not None else loaded.card.dataset
-    info = dataset_info(name, data_root=data_root)
+    with explain_missing(loaded, data, data_root):
+        info = dataset_info(name, data_root=data_root)
     model_names = tuple(loaded.card.class_names)
     mapping = class_mapping(name, info.class_names, model_names)
     image_set = load_split(

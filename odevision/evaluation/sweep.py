@@ -29,7 +29,8 @@ class SweepPoint:
     Args:
         solver: its name.
         num_steps: constant steps a block; None where the steps adapt.
-        tolerance: rtol and atol of adaptive steps; None where the steps are constant.
+        tolerance: rtol of adaptive steps, and atol but for the model's own setting, which may have
+            another; None where the steps are constant.
         nfe_per_block: vector field evaluations in a forward pass of a block, mean over the images
             and the blocks.
         nfe: the same of all blocks.

@@ -256,31 +256,3 @@ def scores_of_outputs(
         temperature=1.0 if calibration is None else calibration.temperature,
         centers=read_centers(loaded.path) if score == "feature" else None,
     )
-
-
-def out_of_distribution_auroc(
-    loaded: LoadedModel,
-    in_set: ImageSet,
-    out_set: ImageSet,
-    *,
-    batch_size: int = 256,
-    on_batch: Callable[[int, int], None] | None = None,
-) -> float:
-    """Measure how well the model's score tells its own kind of images from others.
-
-    Args:
-        loaded: the model; without a calibration its energy is taken.
-        in_set: images of its classes, such as the test split.
-        out_set: other pictures, such as `load_other_images` gives.
-        batch_size: images at once.
-        on_batch: called after each batch with (images done, images in all of the set).
-
-    Returns:
-        The area under the ROC curve, see `auroc`. For many other sets score each once with
-        `scores_of_set` instead.
-    """
-    inside, outside = (
-        scores_of_set(loaded, image_set, batch_size=batch_size, on_batch=on_batch)
-        for image_set in (in_set, out_set)
-    )
-    return auroc(inside, outside)

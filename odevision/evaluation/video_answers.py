@@ -16,7 +16,7 @@ from odevision.data.clip_sampling import ClipSampling
 from odevision.data.clip_source import ClipSource
 from odevision.data.video_sources import load_video_split, video_class_names
 from odevision.evaluation.answers import Answers, device_of
-from odevision.evaluation.split import class_mapping
+from odevision.evaluation.split import class_mapping, explain_missing
 from odevision.models.registry import Model, total_nfe
 from odevision.training.card import LoadedModel
 from odevision.types import Clips
@@ -84,7 +84,8 @@ def load_test_videos(
     """
     name = data if data is not None else loaded.card.dataset
     split_index = loaded.card.split_index or 1
-    names = video_class_names(name, data_root=data_root, split_index=split_index)
+    with explain_missing(loaded, data, data_root):
+        names = video_class_names(name, data_root=data_root, split_index=split_index)
     mapping = class_mapping(name, names, tuple(loaded.card.class_names))
     source = load_video_split(
         name,

@@ -80,7 +80,7 @@ def cifar10() -> TrainConfig:
 
 
 def cifar10_best() -> TrainConfig:
-    """The most accurate one: wider still, two steps a block, three times as long; for one GPU.
+    """Meant to be the most accurate: wider, two steps a block, three times as long; for one GPU.
 
     Command: odevision train cifar10-best --data-root DATA
     Time: not run to its end yet; made for ten minutes of an H200.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from odevision.models.budget import steps_for
+from odevision.ode.solvers import SOLVERS
 
 
 def overridden_solver(
@@ -40,6 +41,13 @@ def overridden_solver(
             f"`{steps[0]}` must not be given together with `rtol` or `atol`: constant steps have "
             "no tolerance. Leave one of them out."
         )
+    name = str(given.get("solver", solver.get("solver", "")))
+    tolerances = [name for name in ("rtol", "atol") if name in given]
+    if tolerances and name in SOLVERS and not SOLVERS[name].adaptive:
+        raise ValueError(
+            f"`{tolerances[0]}` must be given with a solver that adapts its steps, got {name!r}, "
+            "which has no error estimate. Try solver dopri5."
+        )
     if len(steps) > 1:
         raise ValueError(
             "`nfe` must not be given together with `num_steps`: either of them states the steps. "
@@ -49,7 +57,6 @@ def overridden_solver(
     if "rtol" in given or "atol" in given:
         changed["num_steps"] = None  # a tolerance means nothing to constant steps
     if "nfe" in given:
-        name = str(given.get("solver", solver["solver"]))
         gradient = str(solver.get("gradient", "checkpointed"))
         changed["num_steps"] = steps_for(name, int(given["nfe"]), gradient=gradient)
     if changed.get("num_steps") is not None and warm_start:

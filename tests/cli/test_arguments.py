@@ -100,6 +100,16 @@ def test_a_tuple_is_given_by_spaces_or_commas() -> None:
     assert arrange(["--model.widths=1,2,3"], SPECS)[0] == expected
 
 
+def test_names_of_files_keep_their_commas() -> None:
+    assert arrange(["--model.widths", "my,pics"], SPECS)[0] == ["--model.widths", "my,pics"]
+
+
+def test_several_values_are_none_only_where_that_is_said() -> None:
+    with pytest.raises(UsageError, match="`--model.widths` needs a value; `--model.widths=` gives"):
+        arrange(["--model.widths", "--model.flip"], SPECS)
+    assert arrange(["--model.widths="], SPECS)[0] == ["--model.widths"]
+
+
 def test_words_after_two_dashes_are_no_options() -> None:
     assert arrange(["a", "--", "--b"], SPECS) == ([], ["a", "--b"])
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def test_a_budget_of_evaluations_can_be_asked_for(trained_run: Path, invoke: Cal
         (("--nfe", "4", "--num-steps", "2"), "`nfe` must not be given together with `num_steps`"),
         (("--nfe", "4", "--rtol", "0.1"), "`nfe` must not be given together with `rtol`"),
         (("--out", "pictures"), "add --plot"),
+        (("--rtol", "0.1"), "`rtol` must be given with a solver that adapts its steps"),
+        (("--ood", "--sweep"), "`--ood` needs a value"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -102,6 +105,31 @@ def test_options_that_do_not_fit_are_refused(
     assert outcome.code == 2
     assert message in outcome.err
     assert outcome.out == ""
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    trained_run: Path, invoke: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "odevision.evaluation.answers.answer_split", lambda *_, **__: pytest.fail("answered")
+    )
+    outcome = invoke("evaluate", trained_run, "--sweep", "--ood", "nowhere")
+    assert outcome.code == 2 and "nowhere" in outcome.err
+    monkeypatch.setattr("odevision.data.corruptions.SMALLEST_SIDE", 64)
+    outcome = invoke("evaluate", trained_run, "--corruptions")
+    assert outcome.code == 2 and "a side of at least 64 pixels" in outcome.err
+
+
+def test_a_folder_that_only_the_card_names_is_explained(
+    trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    run = tmp_path / "moved"
+    shutil.copytree(trained_run, run)
+    for card in run.rglob("card.json"):
+        card.write_text(card.read_text().replace('"mnist-mini"', '"pictures"'))
+    outcome = invoke("evaluate", run)
+    assert outcome.code == 2
+    assert "was trained on the folder pictures, which is not in" in outcome.err
 
 
 def test_a_sweep_is_reported_and_drawn(

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +76,21 @@ def test_an_unreadable_file_is_reported_and_the_others_are_predicted(
     assert "Traceback" not in outcome.err
 
 
+def test_a_file_name_that_is_no_text_is_shown_escaped(
+    trained_run: Path, digits: list[Path], invoke: Callable, tmp_path: Path
+) -> None:
+    odd = os.fsdecode(b"odd\xff.png")
+    shutil.copy(digits[0], tmp_path / odd)
+    outcome = invoke("predict", trained_run, odd)
+    assert outcome.code == 0
+    assert "odd\\udcff.png" in outcome.out
+
+
+def test_standard_input_is_for_videos(trained_run: Path, invoke: Callable) -> None:
+    outcome = invoke("predict", trained_run, "-")
+    assert outcome.code == 2 and "needs a network of videos" in outcome.err
+
+
 def test_a_missing_file_and_an_empty_folder_do_not_stop_the_others(
     trained_run: Path, digits: list[Path], invoke: Callable, tmp_path: Path
 ) -> None:
@@ -118,11 +135,10 @@ def test_the_table_shows_file_class_and_probability(
 def test_brackets_in_a_file_name_are_no_markup(
     trained_run: Path, digits: list[Path], invoke: Callable, tmp_path: Path
 ) -> None:
-    path = tmp_path / "[red]x.png"
-    path.write_bytes(digits[0].read_bytes())
-    outcome = invoke("predict", trained_run, path)
+    (tmp_path / "[red]x.png").write_bytes(digits[0].read_bytes())
+    outcome = invoke("predict", trained_run, "[red]x.png")
     assert outcome.code == 0
-    assert "[red]x.png" in outcome.out.replace("\n", "").replace(" ", "")
+    assert "[red]x.png" in outcome.out
 
 
 def test_more_classes_than_there_are_means_all(

@@ -1,8 +1,10 @@
 """Reading single image files: every kind that users have, and every kind of damage."""
 
 import io
+import os
 import pickle
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -74,6 +76,27 @@ def test_sixteen_bit_is_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
 def test_wide_types_are_scaled_to_eight_bits(values: np.ndarray) -> None:
     image = to_gray_or_rgb(PIL.Image.fromarray(values))
     np.testing.assert_array_equal(np.asarray(image), GRADIENT)
+
+
+def test_values_that_are_no_numbers_do_not_hide_the_others(tmp_path: Path) -> None:
+    values = GRADIENT.astype(np.float32) / 255
+    values[0, :3] = (np.nan, np.inf, -np.inf)
+    found = np.asarray(to_gray_or_rgb(PIL.Image.fromarray(values)))
+    assert found[0, :3].tolist() == [3, 255, 3]  # the ends of what is left, 3 to 255
+    np.testing.assert_array_equal(found[1:], GRADIENT[1:])
+    PIL.Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(ImageReadError, match="no pixel is a finite number"):
+        read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_image_comes_through_a_pipe(tmp_path: Path) -> None:
+    content = save(tmp_path / "a.png", PIL.Image.fromarray(GRADIENT)).read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
+    writer.start()
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "pipe")), GRADIENT)
+    writer.join()
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from odevision.training import atomic
+from odevision.training import annotate
 from odevision.training.annotate import annotate_checkpoint
 from odevision.training.checkpoint import Card, CheckpointWriteError, read_card, save_checkpoint
 
@@ -19,7 +20,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_the_card_is_replaced_and_the_rest_stays(checkpoint: Path) -> None:
@@ -36,6 +37,38 @@ def test_the_card_is_replaced_and_the_rest_stays(checkpoint: Path) -> None:
     assert "more" not in contents(checkpoint)
 
 
+def test_what_a_user_keeps_beside_it_stays(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "notes").mkdir()
+    (checkpoint / "notes" / "lab.txt").write_text("mine")
+    (tmp_path / "link").symlink_to(checkpoint)
+    calibrated = dataclasses.replace(CARD, calibration={"temperature": 2.0})
+    annotate_checkpoint(tmp_path / "link", calibrated, {"more": b"1"})
+    assert (tmp_path / "link").is_symlink() and read_card(checkpoint) == calibrated
+    assert (checkpoint / "notes" / "lab.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "link"}
+    assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_a_crash_between_the_renames_leaves_no_calibration_for_other_files(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated = dataclasses.replace(CARD, calibration={"temperature": 2.0})
+    annotate_checkpoint(checkpoint, calibrated, {"more": b"1"})
+    replace, renamed = os.replace, []
+
+    def crash_at_the_card(old: Path, new: Path) -> None:
+        renamed.append(new)
+        if len(renamed) == 3:
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    monkeypatch.setattr(annotate.os, "replace", crash_at_the_card)
+    with pytest.raises(KeyboardInterrupt):
+        annotate_checkpoint(checkpoint, calibrated, {"more": b"2"})
+    assert contents(checkpoint)["more"] == b"2" and read_card(checkpoint).calibration == {}
+    assert not [name for name in contents(checkpoint) if name.startswith(".")]
+
+
 def test_a_full_disk_leaves_the_checkpoint_as_it_was(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,7 +77,7 @@ def test_a_full_disk_leaves_the_checkpoint_as_it_was(
     def fail(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic, "write_synced", fail)
+    monkeypatch.setattr(annotate, "write_synced", fail)
     with pytest.raises(CheckpointWriteError, match="No space left on device. It is unchanged"):
         annotate_checkpoint(checkpoint, CARD, {"more": b"1"})
     assert contents(checkpoint) == before
