@@ -120,7 +120,7 @@ def to_gray_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     white page, and their hidden pixels hold arbitrary colors. Sixteen-bit values are scaled by the
     range of the type (65,535 becomes 255); 32-bit integers and floats, which have no such range,
     by their own smallest and largest value unless they lie in [0, 255], [0, 65535] or [0, 1]. Where
-    a float is no number the picture is as dark as anywhere; infinite ones are the ends of its range.
+    a float is no number the picture is as dark as anywhere; infinite ones end its range.
 
     Args:
         image: A picture in any of Pillow's modes.
