@@ -230,8 +230,9 @@ def run_study(
         run = functools.partial(run_in_fresh_process, threads=settings.threads)
     contents = open_results(out / f"{settings.study}.json", dataclasses.asdict(settings))
     runs: list[Run] = contents["runs"]
-    contestants = [one for one in settings.contestants(data_root) if only in one.name]
+    contestants = settings.contestants(data_root)
     order = {contestant.name: index for index, contestant in enumerate(contestants)}
+    contestants = [one for one in contestants if only in one.name]
     for seed in range(seeds):
         for contestant in contestants:
             if any((done["name"], done["seed"]) == (contestant.name, seed) for done in runs):
@@ -240,7 +241,7 @@ def run_study(
             named = {"name": contestant.name, "group": contestant.group, "seed": seed}
             is_cpu = settings.device == "cpu" or not torch.cuda.is_available()
             runs.append({**named, **found, "is_cpu": is_cpu, "commit": commit()})
-            runs.sort(key=lambda done: order.get(done["name"], len(order)))
+            runs.sort(key=lambda done: order[done["name"]])
             _write(out, contents)
             accuracy = found.get("validation_accuracy")
             said = "diverged" if accuracy is None else f"validation {100 * accuracy:.2f} %"
