@@ -241,7 +241,7 @@ def run_study(
             named = {"name": contestant.name, "group": contestant.group, "seed": seed}
             is_cpu = settings.device == "cpu" or not torch.cuda.is_available()
             runs.append({**named, **found, "is_cpu": is_cpu, "commit": commit()})
-            runs.sort(key=lambda done: order[done["name"]])
+            runs.sort(key=lambda done: order.get(done["name"], len(order)))
             _write(out, contents)
             accuracy = found.get("validation_accuracy")
             said = "diverged" if accuracy is None else f"validation {100 * accuracy:.2f} %"
