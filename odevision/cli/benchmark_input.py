@@ -105,8 +105,9 @@ def read_subject(
     size = None if input_size is None else _read_size(input_size)
     if _is_checkpoint(model):
         found = _trained(model, device, solver, data, data_root, size, batch_size)
-    elif data is not None:
-        raise UsageError(f"`--data` must go with a trained model, got the network {model}")
+    elif data is not None or data_root is not None:
+        option = "--data" if data is not None else "--data-root"
+        raise UsageError(f"`{option}` must go with a trained model, got the network {model}")
     else:
         found = _fresh(model, device, solver, size, batch_size)
     if size is not None:

@@ -137,6 +137,7 @@ def test_random_images_take_the_place_of_data_that_are_not_there(
         (("odenet", "--solver", "rk4"), "`num_steps` must be given"),
         (("odenet", "--num-steps", "2", "--rtol", "0.1"), "without `--rtol`"),
         (("odenet", "--data", "mnist-mini"), "`--data` must go with a trained model"),
+        (("odenet", "--data-root", "nowhere"), "`--data-root` must go with a trained model"),
         (("mnist", "--data", "mnist-mini", "--input-size", "28"), "leave one"),
         (("mnist", "--input-size", "3x28x28"), "the model's 1 channels, got 3"),
         (("odenet", "--input-size", "28x28"), "must be N or CxHxW"),
