@@ -185,10 +185,7 @@ def ablation_study(base: TrainConfig) -> Iterator[Contestant]:
 
 def _second_order(base: TrainConfig) -> TrainConfig:
     """The same training of blocks of second order, whose velocity one step would not use."""
-    fields = {
-        field.name: getattr(base.model, field.name) for field in dataclasses.fields(base.model)
-    }
-    return dataclasses.replace(base, model=SecondOrderConfig(**fields))
+    return dataclasses.replace(base, model=SecondOrderConfig(**_fields(base.model)))
 
 
 def _optimizers(base: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:

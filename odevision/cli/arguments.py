@@ -92,7 +92,7 @@ def option_specs(
     return specs
 
 
-def _is_option(word: str) -> bool:
+def is_option(word: str) -> bool:
     """Whether a word is an option: it begins with a dash and is not a negative number."""
     if not word.startswith("-") or word == "-":
         return False
@@ -168,11 +168,11 @@ def _value_words(spec: OptionSpec, typed: str | None, following: list[str]) -> l
     """Return an option with its value or values; takes them off `following`."""
     values = [] if typed is None else [typed]
     if spec.kind == "one" and typed is None:
-        if not following or _is_option(following[0]):
+        if not following or is_option(following[0]):
             raise UsageError(f"`{spec.name}` needs a value")
         values = [following.pop(0)]
     elif spec.kind == "many":
-        while typed is None and following and not _is_option(following[0]):
+        while typed is None and following and not is_option(following[0]):
             values.append(following.pop(0))
         if typed is None and not values:
             raise UsageError(f"`{spec.name}` needs a value; `{spec.name}=` gives it none")
@@ -208,7 +208,7 @@ def arrange(words: Sequence[str], specs: Mapping[str, OptionSpec]) -> tuple[list
         if word == "--":
             positionals.extend(following)
             break
-        if not _is_option(word):
+        if not is_option(word):
             positionals.append(word)
             continue
         name, equals, text = word.partition("=")

@@ -116,11 +116,10 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
             try:
                 stem = re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video"
                 prediction = _watch(loaded, request, video, unused(stem))
-            except VideoReadError as error:
-                errors.append((video.name, error.message))
-                continue
-            except (OSError, SolveError) as error:  # a full disk, say: the other answers stay
-                errors.append((video.name, str(error)))
+            except (VideoReadError, OSError, SolveError) as error:
+                # An OSError is a full disk, say: the other answers stay.
+                message = error.message if isinstance(error, VideoReadError) else str(error)
+                errors.append((video.name, message))
                 continue
             predictions.append(prediction)
     if request.json:

@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 import yaml
 
-from odevision.cli.arguments import OptionSpec, arrange, option_specs, peek_flag
+from odevision.cli.arguments import OptionSpec, arrange, is_option, option_specs, peek_flag
 from odevision.cli.errors import UsageError, unknown
 from odevision.data.sources import dataset_info
 from odevision.data.video_sources import video_class_names
@@ -59,7 +59,7 @@ def _peek(words: Sequence[str], name: str) -> str | None:
         if typed.replace("_", "-") == name:
             if equals:
                 value = text
-            elif index + 1 < len(words):
+            elif index + 1 < len(words) and not is_option(words[index + 1]):
                 value = words[index + 1]
     return value
 
@@ -240,7 +240,7 @@ def _with_data(base: TrainConfig, words: Sequence[str]) -> TrainConfig:
     if len(names) > 1:
         raise UsageError("`--data` and `--data.name` mean the same: give one of them")
     name = names.pop() if names else None
-    if name is not None and (not name or name.startswith("--")):
+    if name == "":
         raise UsageError("`--data` needs a value: the name of a data set, a folder or a file")
     if name is None or name == base.data.name:
         return base

@@ -38,11 +38,11 @@ def rgb_image(pixels: np.ndarray | Tensor, *, name: str) -> UInt8[Tensor, "3 hei
     is_array = isinstance(pixels, np.ndarray)
     is_bytes = pixels.dtype == (np.uint8 if is_array else torch.uint8)
     if is_bytes and pixels.ndim in (2, 3) and 0 not in pixels.shape:
-        image = torch.from_numpy(pixels.copy()) if is_array else pixels
-        if image.ndim == 2:
-            image = image[None]
-        elif is_array:
-            image = image.permute(2, 0, 1)
+        if isinstance(pixels, Tensor):
+            image = pixels if pixels.ndim == 3 else pixels[None]
+        else:  # One copy, which also takes arrays that are mirrored or cannot be written.
+            channels_last = pixels if pixels.ndim == 3 else pixels[:, :, None]
+            image = torch.from_numpy(channels_last.transpose(2, 0, 1).copy())
         if image.shape[0] in (1, 3):
             return image.expand(3, -1, -1).contiguous()
     wanted = "arrays of shape (height, width, 3)" if is_array else "tensors of (3, height, width)"

@@ -108,7 +108,7 @@ class StreamingClassifier:
 
     @torch.inference_mode()
     def push(
-        self, frame: UInt8[Tensor, "3 height width"] | np.ndarray, seconds: Number
+        self, frame: UInt8[Tensor, "*channels height width"] | np.ndarray, seconds: Number
     ) -> Float[Tensor, " classes"]:
         """Take in a frame.
 

@@ -14,8 +14,8 @@ def annotate_checkpoint(path: Path, card: Card, files: Mapping[str, bytes | None
     """Replace a checkpoint's card and small files; whatever else is there stays as it is.
 
     All is written beside the old files first, then renamed into place one by one. Until the last
-    rename the card has no calibration, so that a crash at any moment leaves a card and files that
-    belong together.
+    rename the card has no calibration, and files are deleted behind it, so that a crash at any
+    moment leaves a card with all that belongs to it.
 
     Args:
         path: checkpoint directory.
@@ -26,19 +26,22 @@ def annotate_checkpoint(path: Path, card: Card, files: Mapping[str, bytes | None
         CheckpointWriteError: if it cannot be written; the checkpoint is unchanged then.
     """
     bare = dataclasses.replace(card, calibration={})
-    contents = [(name, content) for name, content in files.items() if content is not None]
     contents = [
-        (CARD_FILE, bare.to_json().encode()), *contents, (CARD_FILE, card.to_json().encode())
-    ]  # fmt: skip
-    names = [f"{TEMPORARY_PREFIX}{index}-{name}" for index, (name, _) in enumerate(contents)]
+        (CARD_FILE, bare.to_json().encode()),
+        *((name, content) for name, content in files.items() if content is not None),
+        (CARD_FILE, card.to_json().encode()),
+    ]
+    new = [
+        (path / f"{TEMPORARY_PREFIX}{index}-{name}", path / name, content)
+        for index, (name, content) in enumerate(contents)
+    ]
     try:
-        for name, (_, content) in zip(names, contents, strict=True):
-            write_synced(path / name, content)
-        os.replace(path / names[0], path / CARD_FILE)
+        for temporary, _, content in new:
+            write_synced(temporary, content)
+        for temporary, target, _ in new:
+            os.replace(temporary, target)
         for name in (name for name, content in files.items() if content is None):
             (path / name).unlink(missing_ok=True)
-        for name, (target, _) in zip(names[1:], contents[1:], strict=True):
-            os.replace(path / name, path / target)
         sync_directory(path)
     except OSError as error:
         raise CheckpointWriteError(
@@ -46,6 +49,6 @@ def annotate_checkpoint(path: Path, card: Card, files: Mapping[str, bytes | None
             "Copy it to a place that can be written, and give the copy."
         ) from error
     finally:
-        for name in names:
+        for temporary, _, _ in new:
             with contextlib.suppress(OSError):
-                (path / name).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)

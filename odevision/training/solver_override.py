@@ -42,7 +42,7 @@ def overridden_solver(
             "no tolerance. Leave one of them out."
         )
     name = str(given.get("solver", solver.get("solver", "")))
-    tolerances = [name for name in ("rtol", "atol") if name in given]
+    tolerances = [one for one in ("rtol", "atol") if one in given]
     if tolerances and name in SOLVERS and not SOLVERS[name].adaptive:
         raise ValueError(
             f"`{tolerances[0]}` must be given with a solver that adapts its steps, got {name!r}, "

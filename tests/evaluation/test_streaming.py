@@ -170,6 +170,13 @@ def test_frames_of_any_size_as_tensors_or_arrays(loaded: LoadedModel) -> None:
     assert torch.equal(by_tensor, by_array)
 
 
+def test_gray_frames_are_those_of_three_equal_channels(loaded: LoadedModel) -> None:
+    gray = torch.randint(256, (40, 90), dtype=torch.uint8)
+    expected = StreamingClassifier(loaded).push(gray.expand(3, -1, -1), 0.0)
+    for frame in (gray, gray.numpy(), gray.flip(1).numpy()[:, ::-1]):
+        assert torch.equal(StreamingClassifier(loaded).push(frame, 0.0), expected)
+
+
 @pytest.mark.parametrize(
     "frame",
     [
