@@ -111,25 +111,10 @@ def read_subject(
     else:
         found = _fresh(model, device, solver, size, batch_size)
     if size is not None:
-        _check_size(found, str(input_size))
+        from odevision.models.input_size import check_input_size
+
+        check_input_size(found.model, found.images, name="--input-size", given=input_size)
     return found
-
-
-def _check_size(subject: Subject, input_size: str) -> None:
-    """Refuse images that are too small for the network's convolutions."""
-    import torch
-
-    from odevision.ode.solution import SolveError
-
-    try:
-        with torch.no_grad():
-            subject.model(subject.images[:1])
-    except SolveError:
-        raise  # the size is not at fault
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"`--input-size` must suit the network, got {input_size}: {error}. Try a larger one."
-        ) from error
 
 
 def _is_checkpoint(name: str) -> bool:

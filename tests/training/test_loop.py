@@ -400,6 +400,17 @@ def test_mistake_in_the_config_leaves_no_directory_behind(small_config) -> None:
     assert not Path(config.out).exists()
 
 
+def test_images_too_small_for_the_network_leave_no_directory_behind(small_config) -> None:
+    config = small_config(model=ODENetConfig(in_channels=1))
+    small = dataclasses.replace(config, data=dataclasses.replace(config.data, image_size=4))
+    with pytest.raises(ValueError, match=r"`data.image_size` must suit the network, got 4"):
+        train(small)
+    progressive = dataclasses.replace(config.data, progressive_size=4, progressive_fraction=0.5)
+    with pytest.raises(ValueError, match=r"`data.progressive_size` must suit the network, got 4"):
+        train(dataclasses.replace(config, data=progressive))
+    assert not Path(config.out).exists()
+
+
 def test_checkpoints_come_inside_an_epoch_too(
     small_config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
