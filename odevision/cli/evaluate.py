@@ -24,6 +24,7 @@ from odevision.cli.evaluate_measure import (
     refuse_without_ode,
 )
 from odevision.cli.evaluate_tables import (
+    mirror_row,
     show_consistency,
     show_corruptions,
     show_evaluation,
@@ -59,7 +60,7 @@ Example: odevision evaluate runs/mnist-mini --consistency --json
          odevision evaluate runs/ucf5 --data-root DATA --rates --watched
 """
 
-_IMAGES_ONLY = ("sweep", "corruptions", "mirror", "ood", "num_workers")
+_IMAGES_ONLY = ("sweep", "corruptions", "ood", "num_workers")
 _VIDEOS_ONLY = ("rates", "watched", "cache_dir")
 
 
@@ -100,8 +101,8 @@ class EvaluateOptions:
     mirror: Annotated[
         bool,
         arg(
-            help="Also report the accuracy of the mean of each image's and its mirror image's "
-            "class scores, apart from the plain accuracy.",
+            help="Also report the accuracy of the mean of each image's (or video's) and its mirror "
+            "image's class scores, apart from the plain accuracy.",
             help_behavior_hint="",
         ),
     ] = False
@@ -248,9 +249,7 @@ def _show(report: Report) -> None:
     if calibration.calibrated_ece is not None:
         extra["ECE calibrated"] = f"{calibration.calibrated_ece:.2%}"
         extra["loss calibrated"] = f"{calibration.calibrated_loss:.4f}"
-    if report.mirror is not None:
-        extra["accuracy with mirror"] = f"{report.mirror.accuracy:.2%} (twice the NFE)"
-    show_evaluation(report.evaluation, extra)
+    show_evaluation(report.evaluation, {**extra, **mirror_row(report.mirror)})
     if report.consistency is not None:
         show_consistency(report.evaluation, report.consistency)
     if report.sweep is not None:

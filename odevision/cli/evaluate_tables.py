@@ -10,7 +10,7 @@ from odevision.cli.output import results_console
 if TYPE_CHECKING:
     from odevision.evaluation.consistency import Variant
     from odevision.evaluation.corruptions import CorruptionResult
-    from odevision.evaluation.evaluate import Evaluation
+    from odevision.evaluation.evaluate import Evaluation, MirrorResult
     from odevision.evaluation.sweep import SweepPoint
 
 
@@ -65,6 +65,13 @@ def show_evaluation(
     console.print(classes)
     if len(ordered) > 20:
         console.print(f"{len(ordered) - 20} more classes: see --json")
+
+
+def mirror_row(result: "MirrorResult | None") -> dict[str, str]:
+    """A row of the figures for what mirroring brings, if that was asked for."""
+    if result is None:
+        return {}
+    return {"accuracy with mirror": f"{result.accuracy:.2%} (twice the NFE)"}
 
 
 def _table(first: str, *others: str) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from odevision.cli.evaluate_measure import picture_folder, refuse_without_ode
-from odevision.cli.evaluate_tables import show_consistency, show_evaluation
+from odevision.cli.evaluate_tables import mirror_row, show_consistency, show_evaluation
 from odevision.cli.options import VIDEOS_AT_ONCE
 from odevision.cli.output import (
     notes_console,
@@ -20,7 +20,7 @@ from odevision.cli.output import (
 if TYPE_CHECKING:
     from odevision.evaluation.calibration import CalibrationReport
     from odevision.evaluation.consistency import Variant
-    from odevision.evaluation.evaluate import Evaluation
+    from odevision.evaluation.evaluate import Evaluation, MirrorResult
     from odevision.evaluation.video_answers import RateResult, WatchedResult
     from odevision.training.card import LoadedModel
 
@@ -35,6 +35,7 @@ class VideoEvaluationRequest:
         data_root: where data sets lie.
         cache_dir: where decoded frames are kept; None takes the user's cache folder.
         limit: only so many videos.
+        mirror: also answer each video together with its mirror image.
         rates: also answer at other frame rates.
         watched: also answer after shares of each video.
         plot: draw what was measured.
@@ -48,6 +49,7 @@ class VideoEvaluationRequest:
     data_root: str | None
     cache_dir: str | None
     limit: int | None
+    mirror: bool
     rates: bool
     watched: bool
     plot: bool
@@ -61,6 +63,7 @@ class _Report:
     evaluation: "Evaluation"
     calibration: "CalibrationReport"
     mean_frames: float
+    mirror: "MirrorResult | None" = None
     consistency: "list[Variant] | None" = None
     rates: "list[RateResult] | None" = None
     watched: "list[WatchedResult] | None" = None
@@ -91,7 +94,7 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
     from odevision.cli.progress import batch_progress
     from odevision.evaluation.calibration import calibration_report
     from odevision.evaluation.consistency import compare_solvers
-    from odevision.evaluation.evaluate import summarize
+    from odevision.evaluation.evaluate import compare_mirrored, summarize
     from odevision.evaluation.video_answers import (
         answer_videos,
         check_rates,
@@ -118,6 +121,11 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
             calibration=calibration_report(answers, loaded.card),
             mean_frames=mean_frames,
         )
+        if request.mirror:
+            mirrored, _ = answer_videos(
+                loaded, source, labels, mirror=True, batch_size=size, on_batch=on_batch
+            )
+            report.mirror = compare_mirrored(answers, mirrored)
         if request.consistency:
             report.consistency = compare_solvers(
                 loaded,
@@ -139,6 +147,8 @@ def _document(report: _Report) -> dict[str, Any]:
     document = dataclasses.asdict(report.evaluation)
     document["calibration"] = dataclasses.asdict(report.calibration)
     document["mean_frames"] = report.mean_frames
+    if report.mirror is not None:
+        document["mirror"] = dataclasses.asdict(report.mirror)
     for name in ("consistency", "rates", "watched"):
         section = getattr(report, name)
         if section is not None:
@@ -155,6 +165,7 @@ def _show(report: _Report) -> None:
             "calibration error (ECE)": f"{report.calibration.ece:.2%}",
             "frames a video": f"{frames:.1f}",
             "frames a second": f"{frames * evaluation.num_samples / evaluation.seconds:.0f}",
+            **mirror_row(report.mirror),
         },
         samples="videos",
     )

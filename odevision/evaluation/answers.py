@@ -15,6 +15,7 @@ from odevision.data.loader import BatchLoader
 from odevision.models.registry import ImageModel, Model, total_nfe
 from odevision.nn.ode_block import ODEBlock
 from odevision.training.checkpoint import LoadedModel
+from odevision.types import Clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +56,26 @@ def device_of(loaded: LoadedModel) -> torch.device:
 
 
 def model_logits(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], *, mirror: bool = False
+    model: nn.Module,
+    inputs: Float[Tensor, "batch channels height width"] | Clips,
+    *,
+    mirror: bool = False,
 ) -> Float[Tensor, "batch classes"]:
-    """Return class scores of normalized images in float32, on their device.
+    """Return class scores of images or clips in float32, on their device.
 
     Args:
         model: in evaluation mode.
-        images: normalized, on the model's device.
-        mirror: average the scores with those of the mirrored images (test-time augmentation).
+        inputs: normalized images, or clips, on the model's device.
+        mirror: average the scores with those of the mirrored ones (test-time augmentation).
     """
-    logits = model(images).float()
-    return (logits + model(images.flip(3)).float()) / 2 if mirror else logits
+    logits = model(inputs).float()
+    if not mirror:
+        return logits
+    if isinstance(inputs, Tensor):
+        mirrored = inputs.flip(3)
+    else:
+        mirrored = inputs._replace(frames=inputs.frames.flip(4))
+    return (logits + model(mirrored).float()) / 2
 
 
 @torch.inference_mode()

@@ -56,7 +56,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorResult:
-    """Answers to the mean of each image's and its mirror image's class scores.
+    """Answers to the mean of each image's (or video's) and its mirror image's class scores.
 
     Args:
         accuracy: share of right answers, 0 to 1.
@@ -170,7 +170,7 @@ def evaluate_mirrored(
     num_workers: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> MirrorResult:
-    """Evaluate with test-time mirroring, to be reported apart from the plain accuracy.
+    """Evaluate images with test-time mirroring, to be reported apart from the plain accuracy.
 
     Args:
         loaded: the model.
@@ -191,6 +191,16 @@ def evaluate_mirrored(
         mirror=True,
         on_batch=on_batch,
     )
+    return compare_mirrored(answers, mirrored)
+
+
+def compare_mirrored(answers: Answers, mirrored: Answers) -> MirrorResult:
+    """Put together what mirroring changes.
+
+    Args:
+        answers: without mirror.
+        mirrored: with it, to the same images or videos.
+    """
     changed = mirrored.logits.argmax(dim=1) != answers.logits.argmax(dim=1)
     return MirrorResult(
         accuracy=mirrored.accuracy,

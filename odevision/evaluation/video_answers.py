@@ -15,7 +15,7 @@ from odevision.data.clip_loader import ClipLoader
 from odevision.data.clip_sampling import ClipSampling
 from odevision.data.clip_source import ClipSource
 from odevision.data.video_sources import load_video_split, video_class_names
-from odevision.evaluation.answers import Answers, device_of
+from odevision.evaluation.answers import Answers, device_of, model_logits
 from odevision.evaluation.split import class_mapping, explain_missing
 from odevision.models.registry import Model, total_nfe
 from odevision.training.card import LoadedModel
@@ -133,6 +133,7 @@ def answer_videos(
     *,
     sampling: ClipSampling | None = None,
     share: float = 1.0,
+    mirror: bool = False,
     batch_size: int = 8,
     on_batch: OnBatch | None = None,
 ) -> tuple[Answers, float]:
@@ -144,6 +145,8 @@ def answer_videos(
         labels: True class indices in the order of the model.
         sampling: Which frames it sees; None shows all of each video at its own rate.
         share: Of these frames, from the start; one at least.
+        mirror: Average the class scores with those of the mirrored videos; twice the work, which
+            `seconds` counts and `nfe`, of one pass, does not.
         batch_size: Videos at once.
         on_batch: Called after each batch with (videos answered, videos in all).
 
@@ -164,7 +167,7 @@ def answer_videos(
     nfe_sum, num_frames, num_done = 0, 0, 0
     for clips, batch_labels in loader.epoch(0):
         clips = _beginning(clips, share)
-        parts.append(loaded.model(clips).float().cpu())
+        parts.append(model_logits(loaded.model, clips, mirror=mirror).cpu())
         nfe_sum += total_nfe(cast(Model, loaded.model)) * len(batch_labels)
         num_frames += int(clips.mask.sum())
         num_done += len(batch_labels)

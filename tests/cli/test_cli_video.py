@@ -86,9 +86,8 @@ def test_a_folder_of_videos_is_trained_on_with_its_own_classes(invoke, tmp_path:
 
 
 def test_evaluation_measures_rates_and_shares(invoke, video_run: Path) -> None:
-    outcome = invoke(
-        "evaluate", video_run, "--limit", "20", "--rates", "--watched", "--consistency", "--json"
-    )
+    words = ("evaluate", video_run, "--limit", "20", "--rates", "--watched", "--mirror")
+    outcome = invoke(*words, "--consistency", "--json")
     assert outcome.code == 0
     document = json.loads(outcome.out)
     assert document["num_samples"] == 20 and document["data"] == "motion"
@@ -100,9 +99,11 @@ def test_evaluation_measures_rates_and_shares(invoke, video_run: Path) -> None:
         "dopri5 at 1e-05",
     ]
     assert document["consistency"][0]["nfe"] == 4 * document["nfe"]
+    assert document["mirror"]["nfe"] == 2 * document["nfe"]
     assert np.array(document["confusion_matrix"]).sum() == 20
-    shown = invoke("evaluate", video_run, "--limit", "20", "--rates", "--watched", "--plot")
+    shown = invoke(*words, "--plot")
     assert shown.code == 0 and "half the rate" in shown.out and "videos" in shown.out
+    assert "accuracy with mirror" in shown.out
     assert (video_run / "plots" / "share_watched.png").is_file()
     assert (video_run / "plots" / "confusion.png").is_file()
 

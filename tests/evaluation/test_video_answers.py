@@ -12,6 +12,7 @@ from odevision.evaluation.video_answers import (
     check_rates,
     check_watched,
     load_test_videos,
+    model_sampling,
     rate_conditions,
 )
 from odevision.training.card import LoadedModel
@@ -59,6 +60,23 @@ def test_batches_and_padding_change_no_answer(
     assert answers.loss == pytest.approx(
         float(torch.nn.functional.cross_entropy(answers.logits, answers.labels))
     )
+
+
+def test_mirrored_answers_are_the_mean_of_both_sides(loaded: LoadedModel) -> None:
+    source, labels = load_test_videos(loaded, limit=3)
+    both, _ = answer_videos(loaded, source, labels, mirror=True, batch_size=2)
+    one, _ = answer_videos(loaded, source, labels, batch_size=2)
+    other = []
+    for index in range(3):
+        seconds = source.seconds(index)
+        chosen = sample_clip(seconds, model_sampling(loaded))
+        frames = loaded.clip_preprocessing.normalize(source.frames(index, chosen).flip(3))
+        mask = torch.ones(1, len(chosen), dtype=torch.bool)
+        with torch.no_grad():
+            other.append(loaded.model(Clips(frames[None], seconds[chosen].float()[None], mask))[0])
+    assert not torch.allclose(one.logits, torch.stack(other), atol=1e-3)
+    mean = (one.logits + torch.stack(other)) / 2
+    torch.testing.assert_close(both.logits, mean, atol=1e-4, rtol=1e-4)
 
 
 def test_other_rates_show_other_numbers_of_frames(loaded: LoadedModel) -> None:
