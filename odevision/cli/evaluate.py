@@ -32,7 +32,6 @@ from odevision.cli.evaluate_tables import (
     show_unknown,
 )
 from odevision.cli.options import (
-    IMAGES_AT_ONCE,
     CacheDir,
     Data,
     DataRoot,
@@ -45,6 +44,7 @@ from odevision.cli.options import (
     SamplesAtOnce,
     Solver,
     Tolerance,
+    samples_at_once,
 )
 from odevision.cli.output import notes_console, only_results_on_stdout, write_json
 
@@ -170,7 +170,7 @@ def _answer(loaded: "LoadedModel", options: EvaluateOptions) -> Subject:
     from odevision.evaluation.other_images import load_other_images
     from odevision.evaluation.split import load_test_images
 
-    batch_size = options.batch_size if options.batch_size is not None else IMAGES_AT_ONCE
+    batch_size = samples_at_once(options.batch_size, loaded)
     # Before any image is answered, which can take long.
     for name, is_asked in (("--consistency", options.consistency), ("--sweep", options.sweep)):
         if is_asked:

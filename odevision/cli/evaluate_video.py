@@ -9,7 +9,7 @@ from rich.table import Table
 
 from odevision.cli.evaluate_measure import picture_folder, refuse_without_ode
 from odevision.cli.evaluate_tables import mirror_row, show_consistency, show_evaluation
-from odevision.cli.options import VIDEOS_AT_ONCE
+from odevision.cli.options import samples_at_once
 from odevision.cli.output import (
     notes_console,
     only_results_on_stdout,
@@ -41,7 +41,7 @@ class VideoEvaluationRequest:
         plot: draw what was measured.
         out: folder for the pictures.
         json: write one JSON document.
-        batch_size: videos at once; None for 8.
+        batch_size: videos at once; None takes what suits them.
     """
 
     consistency: bool
@@ -104,7 +104,7 @@ def _measure(loaded: "LoadedModel", request: VideoEvaluationRequest) -> _Report:
 
     if request.consistency:
         refuse_without_ode(loaded, "--consistency")
-    size = VIDEOS_AT_ONCE if request.batch_size is None else request.batch_size
+    size = samples_at_once(request.batch_size, loaded)
     source, labels = load_test_videos(
         loaded,
         data=request.data,

@@ -1,8 +1,11 @@
 """Options that several verbs share, with their help."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from odevision.training.card import LoadedModel
 
 Model = Annotated[
     Positional[str],
@@ -91,8 +94,14 @@ SamplesAtOnce = Annotated[
         help_behavior_hint="(default: 256 images, 8 videos)",
     ),
 ]
-IMAGES_AT_ONCE, VIDEOS_AT_ONCE = 256, 8
 Json = Annotated[
     bool,
     arg(help="Write one JSON document to stdout instead.", help_behavior_hint=""),
 ]
+
+
+def samples_at_once(given: int | None, loaded: "LoadedModel") -> int:
+    """How many images or videos to answer at once: what the user gave, else what suits them."""
+    if given is not None:
+        return given
+    return 8 if loaded.takes_videos else 256

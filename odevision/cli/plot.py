@@ -11,8 +11,6 @@ from tyro.conf import arg
 from odevision.cli.arguments import parse_options, refuse_given
 from odevision.cli.evaluate_tables import describe_solver
 from odevision.cli.options import (
-    IMAGES_AT_ONCE,
-    VIDEOS_AT_ONCE,
     CacheDir,
     Data,
     DataRoot,
@@ -20,6 +18,7 @@ from odevision.cli.options import (
     Limit,
     Model,
     SamplesAtOnce,
+    samples_at_once,
 )
 from odevision.cli.output import notes_console
 
@@ -199,7 +198,7 @@ def _answer(loaded: "LoadedModel", options: PlotOptions) -> _Subject:
         answers = answer_split(
             loaded,
             image_set,
-            batch_size=IMAGES_AT_ONCE if options.batch_size is None else options.batch_size,
+            batch_size=samples_at_once(options.batch_size, loaded),
             on_batch=on_batch,
         )
     return _Subject(name=short_name(loaded), loaded=loaded, image_set=image_set, answers=answers)
@@ -231,7 +230,7 @@ def run(words: Sequence[str], *, verb: str = "plot") -> int:
             data_root=options.data_root,
             cache_dir=options.cache_dir,
             limit=options.limit,
-            batch_size=VIDEOS_AT_ONCE if options.batch_size is None else options.batch_size,
+            batch_size=samples_at_once(options.batch_size, loaded),
         )
         shared = {"training_curves.png": _training_curves, "nfe.png": _nfe}
         pictures = {name: partial(draw, videos) for name, draw in (VIDEO_PICTURES | shared).items()}
