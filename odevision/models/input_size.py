@@ -28,8 +28,8 @@ def check_input_size(model: Model, inputs: Tensor | Clips, *, name: str, given: 
     try:
         with torch.no_grad():
             model(one)
-    except SolveError:
-        pass  # The size is not at fault.
+    except (SolveError, torch.OutOfMemoryError):
+        pass  # The size is not at fault; whoever goes on meets it again.
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"`{name}` must suit the network, got {given}: {error}. Try a larger one."

@@ -12,7 +12,8 @@ from odevision.nn.image_slopes import slopes
 from odevision.types import Images
 
 _REDUCTIONS = (4, 2, 1)
-"""Pixels of the frame to a pixel of the flow: coarse first, so that far motions are found."""
+"""Pixels of the frame to a pixel of the flow: coarse first, so that far motions are found, and all
+of the resolution last."""
 _PAIRS_AT_ONCE = 64
 """On a CPU: what fits its cache takes half the time."""
 _LARGEST_CHANGE = 1.5

@@ -12,8 +12,12 @@ from odevision.data.loader import BatchLoader
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.sources import dataset_info, load_split, preprocessing_for
 from odevision.data.video_sources import load_video_split
+from odevision.models.input_size import check_input_size
+from odevision.models.registry import Model
 from odevision.training.config import DataConfig, TrainConfig
+from odevision.training.progressive import training_side
 from odevision.training.video_data import VideoDataConfig
+from odevision.types import Clips
 
 NUM_INITIAL_IMAGES = 5_000
 INITIAL_BYTES = 256 * 2**20
@@ -144,6 +148,36 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
         preprocessing=data.preprocessing,
         class_names=training.class_names,
     )
+
+
+def check_sizes(model: Model, config: TrainConfig, data: TrainingData) -> None:
+    """Refuse images or frames that are too small for the network.
+
+    Args:
+        model: on the device of the data.
+        config: of the run.
+        data: of the run.
+
+    Raises:
+        ValueError: it cannot take the smallest ones that it would be shown.
+    """
+    device = data.training.device
+    if isinstance(data.preprocessing, ClipPreprocessing):
+        height, width = data.preprocessing.size
+        clips = Clips(
+            torch.zeros(1, 1, 3, height, width, device=device),
+            torch.zeros(1, 1, device=device),
+            torch.ones(1, 1, dtype=torch.bool, device=device),
+        )
+        name = "data.height and data.width"
+        check_input_size(model, clips, name=name, given=f"{height} and {width}")
+        return
+    assert isinstance(config.data, DataConfig)
+    full = data.preprocessing.image_size
+    side = training_side(config.data, 0, full, epochs=config.epochs)
+    name = "data.image_size" if side == full else "data.progressive_size"
+    images = torch.zeros(1, data.preprocessing.num_channels, side, side, device=device)
+    check_input_size(model, images, name=name, given=side)
 
 
 def initial_images(data: TrainingData, seed: int) -> Float[Tensor, "num channels height width"]:

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.mixing import mix, mixing_generator
-from odevision.models.input_size import check_input_size
 from odevision.models.registry import Model, build_model, takes_videos, total_nfe
 from odevision.ode.solution import SolveError
-from odevision.training.batches import TrainingData, initial_images, load_training_data
+from odevision.training.batches import (
+    TrainingData,
+    check_sizes,
+    initial_images,
+    load_training_data,
+)
 from odevision.training.checkpoint import load_training_state
 from odevision.training.compiling import compile_model
 from odevision.training.config import DataConfig, TrainConfig
@@ -136,9 +139,10 @@ def _build_state(
     model = build_model(config.model).to(device)
     model = model.to(memory_format=layout)
     initialize_from = getattr(model, "initialize_from", None)
-    if is_new and initialize_from is not None:
-        initialize_from(initial_images(data, config.seed))
-    _check_sizes(model, config, data)
+    if is_new:
+        check_sizes(model, config, data)
+        if initialize_from is not None:
+            initialize_from(initial_images(data, config.seed))
     measure_step_error(model, config)
     optimizer = build_optimizer(model, config.optimizer)
     state = TrainingState(
@@ -150,27 +154,6 @@ def _build_state(
         epoch_metrics=RunningMetrics(num_classes, device),
     )
     return state, copy.deepcopy(model).eval()
-
-
-def _check_sizes(model: Model, config: TrainConfig, data: TrainingData) -> None:
-    """Refuse images or frames too small for the network while nothing is written yet."""
-    device = data.training.device
-    if isinstance(data.preprocessing, ClipPreprocessing):
-        height, width = data.preprocessing.size
-        clips = Clips(
-            torch.zeros(1, 1, 3, height, width, device=device),
-            torch.zeros(1, 1, device=device),
-            torch.ones(1, 1, dtype=torch.bool, device=device),
-        )
-        name = "data.height and data.width"
-        check_input_size(model, clips, name=name, given=f"{height} and {width}")
-        return
-    assert isinstance(config.data, DataConfig)
-    full = data.preprocessing.image_size
-    side = training_side(config.data, 0, full, epochs=config.epochs)
-    name = "data.image_size" if side == full else "data.progressive_size"
-    images = torch.zeros(1, data.preprocessing.num_channels, side, side, device=device)
-    check_input_size(model, images, name=name, given=side)
 
 
 def _train_epoch(session: Session) -> Stopped:

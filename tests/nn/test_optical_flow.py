@@ -43,6 +43,13 @@ def test_pairs_do_not_touch_each_other_and_one_channel_is_enough() -> None:
     assert torch.allclose(optical_flow(before, now), one, atol=1e-5)
 
 
+def test_more_pairs_than_are_taken_at_once_have_each_their_own_flow() -> None:
+    before = scene(70)[:, :, :12, :16]
+    now = before.roll(1, dims=3)
+    one = torch.cat([optical_flow(before[i : i + 1], now[i : i + 1]) for i in range(70)])
+    assert torch.allclose(optical_flow(before, now), one, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (21, 30)])
 def test_frames_of_any_size_have_a_flow(size: tuple[int, int]) -> None:
     flow = optical_flow(torch.randn(2, 3, *size), torch.randn(2, 3, *size))
