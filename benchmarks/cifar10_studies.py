@@ -1,6 +1,6 @@
 """Solvers, depth and the choices of the recipe, each trained on CIFAR-10 and validated.
 
-    python -m benchmarks.cifar10_studies --study solver|depth|ablation --data-root DIR
+    python -m benchmarks.cifar10_studies --study NAME --data-root DIR
         [--images N] [--epochs E] [--widths W W W] [--batch-size B] [--seeds S]
         [--evaluations N] [--device D] [--out DIR] [--only TEXT]
 
@@ -10,8 +10,9 @@ depth     one block, two, three, more layers in f, and the ResNet, at equal para
           multiply-adds of a forward pass
 ablation  field, filters that move with the time, augmented channels, step counts, the term for the
           step error, two steps, those of second order, and the optimizer, one at a time
+corruptions  the base and the ResNets of `depth` under the usual corruptions of the images
 
-The base is the recipe `cifar10-fast`; solver and depth leave out its term for the step error, which
+The base is the recipe `cifar10-fast`; all but ablation leave out its term for the step error, which
 not every solver has. All is measured on validation images taken from the training images; the test
 images are not read. Each run is a process of its own. DIR/STUDY.json is written after every run;
 started again, the runs in it are not repeated. Beside it are the table, STUDY.md, and the solvers'
@@ -29,6 +30,8 @@ peak        most memory during the training steps, and what of it they added: on
             allocator, elsewhere of the process
 NFE         evaluations of the vector fields a batch, all blocks together, forward and backward
 mult-adds   of an image's forward pass in evaluation
+corrupted   study corruptions: wrong answers, mean over fifteen corruptions at five severities, on
+            up to 1,000 of the images; clean, wrong answers to the same images as they are
 """
 
 import argparse
@@ -36,13 +39,19 @@ import dataclasses
 import functools
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.study_contestants import ablation_study, depth_study, solver_study, with_model
+from benchmarks.study_contestants import (
+    ablation_study,
+    corruption_study,
+    depth_study,
+    solver_study,
+    with_model,
+)
 from benchmarks.training_runs import (
     MIB,
     Contestant,
@@ -58,7 +67,12 @@ from odevision.recipes.cifar10 import cifar10_fast
 from odevision.training.config import TrainConfig
 from odevision.visual import SolverTraining, plot_solver_study, save_figure
 
-STUDIES = ("solver", "depth", "ablation")
+_STUDIES: dict[str, Callable[[TrainConfig], Iterator[Contestant]]] = {
+    "depth": depth_study,
+    "ablation": ablation_study,
+    "corruptions": corruption_study,
+}
+STUDIES = ("solver", *_STUDIES)
 Run = dict[str, Any]
 
 
@@ -111,7 +125,7 @@ class Settings:
         base = self.base(data_root)
         if self.study == "solver":
             return list(solver_study(base, self.evaluations))
-        return list(depth_study(base) if self.study == "depth" else ablation_study(base))
+        return list(_STUDIES[self.study](base))
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -129,6 +143,9 @@ def table(runs: Sequence[Run]) -> str:
         "parameters": (lambda run: run["num_parameters"], 0),
         "mult-adds, M": (lambda run: run["multiply_adds"] / 1e6, 1),
     }
+    if any("corrupted" in run for run in runs):
+        columns["corrupted: wrong %"] = (lambda run: 100 * run["corrupted"]["mean_error"], 2)
+        columns["clean %"] = (lambda run: 100 * (1 - run["corrupted"]["clean_accuracy"]), 2)
     rows = []
     for name in dict.fromkeys(run["name"] for run in runs):
         of_it = _finished(runs, name)
@@ -227,7 +244,11 @@ def run_study(
         All runs so far.
     """
     if run is None:
-        run = functools.partial(run_in_fresh_process, threads=settings.threads)
+        run = functools.partial(
+            run_in_fresh_process,
+            threads=settings.threads,
+            corruptions=settings.study == "corruptions",
+        )
     contents = open_results(out / f"{settings.study}.json", dataclasses.asdict(settings))
     runs: list[Run] = contents["runs"]
     contestants = settings.contestants(data_root)

@@ -152,6 +152,15 @@ def depth_study(base: TrainConfig) -> Iterator[Contestant]:
     yield _of_depth(base, f"ResNet, {unrolled} blocks a stage", "multiply-adds", deep)
 
 
+def corruption_study(base: TrainConfig) -> Iterator[Contestant]:
+    """The base of `depth_study` and its ResNets, whose clean accuracy is about as high."""
+    base = plain_training(base)
+    for one in depth_study(base):
+        is_base = one.config == base and one.group == "equal parameters"
+        if is_base or one.name.startswith("ResNet"):
+            yield one
+
+
 def _of_depth(base: TrainConfig, name: str, quantity: str, model: ModelConfig) -> Contestant:
     widths = getattr(model, "widths", ()) or ()
     return Contestant(

@@ -25,6 +25,7 @@ from benchmarks.measure import machine
 from odevision.data.sources import load_split
 from odevision.evaluation.answers import answer_split
 from odevision.evaluation.consistency import check_consistency
+from odevision.evaluation.corruptions import check_corruptions
 from odevision.models.registry import Model
 from odevision.training.checkpoint import LoadedModel, load_checkpoint
 from odevision.training.config import TrainConfig
@@ -133,12 +134,15 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def train_once(config: TrainConfig, threads: int | None = None) -> dict[str, Any]:
+def train_once(
+    config: TrainConfig, threads: int | None = None, corruptions: bool = False
+) -> dict[str, Any]:
     """Train a network and measure it on the validation images; to be called in a fresh process.
 
     Args:
         config: of the training, complete but for `out`.
         threads: of torch; None leaves them as they are.
+        corruptions: also answer the validation images under the usual corruptions.
 
     Returns:
         Plain values; accuracies are fractions. Of a training that diverged, `failed` says how.
@@ -168,13 +172,13 @@ def train_once(config: TrainConfig, threads: int | None = None) -> dict[str, Any
             "nfe_forward": last.nfe_forward,
             "nfe_backward": last.nfe_backward,
             "num_parameters": report.num_parameters,
-            **_validate(loaded, config),
+            **_validate(loaded, config, corruptions),
             "machine": machine_line(config.device),
         }
 
 
-def _validate(loaded: LoadedModel, config: TrainConfig) -> dict[str, Any]:
-    """Multiply-adds an image; accuracy and answers changed under finer and other solvers."""
+def _validate(loaded: LoadedModel, config: TrainConfig, corruptions: bool) -> dict[str, Any]:
+    """Multiply-adds an image; accuracy and answers changed under other solvers and corruptions."""
     image_set = load_split(
         config.data.name,
         "validation",
@@ -186,9 +190,15 @@ def _validate(loaded: LoadedModel, config: TrainConfig) -> dict[str, Any]:
     device = next(loaded.model.parameters()).device
     images = loaded.preprocessing.normalize(image_set.images[:NUM_COUNTED].to(device))
     has_blocks = bool(cast(Model, loaded.model).ode_blocks())
-    answers = answer_split(loaded, image_set) if has_blocks else None
-    variants = [] if answers is None else check_consistency(loaded, image_set, answers)
+    answers = answer_split(loaded, image_set) if has_blocks or corruptions else None
+    variants, corrupted = [], {}
+    if answers is not None and has_blocks:
+        variants = check_consistency(loaded, image_set, answers)
+    if answers is not None and corruptions:
+        found = check_corruptions(loaded, image_set, answers)
+        corrupted = {"corrupted": dataclasses.asdict(found)}
     return {
+        **corrupted,
         "multiply_adds": multiply_adds(loaded.model, images),
         "variants": {
             variant.name: {
@@ -249,15 +259,18 @@ def write_files(files: Mapping[Path, str]) -> None:
         os.replace(temporary, path)
 
 
-def run_in_fresh_process(config: TrainConfig, *, threads: int) -> dict[str, Any]:
+def run_in_fresh_process(
+    config: TrainConfig, *, threads: int, corruptions: bool = False
+) -> dict[str, Any]:
     """`train_once` in a process of its own, so that the peak of its memory is its own.
 
     Args:
         config: of the training, complete but for `out`.
         threads: of torch.
+        corruptions: as for `train_once`.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(train_once, config, threads).result()
+        return pool.submit(train_once, config, threads, corruptions).result()
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

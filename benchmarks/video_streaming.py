@@ -6,7 +6,7 @@ The video is made of the given ones, played over and over at 25 frames a second 
 `motion` clips enlarged to 320 x 240), and encoded as a real MP4 before anything is measured. It is
 then decoded, shrunk and classified frame by frame, each frame looked at. Resident memory is read
 every second of the video. A second pass looks at as many frames a second as in training, which is
-what `odevision predict` does.
+what `odevision predict` does. Both use as many threads as `predict` would.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from odevision.data.motion import load_motion
 from odevision.data.video import open_video
 from odevision.data.video_frame import Frame
 from odevision.data.video_writer import write_video
-from odevision.evaluation.streaming import StreamingClassifier
+from odevision.evaluation.streaming import StreamingClassifier, threads_for_frames
 from odevision.training.checkpoint import LoadedModel, load_checkpoint
 
 RESULTS = Path(__file__).parent / "results"
@@ -100,7 +100,7 @@ def watch_at_own_rate(loaded: LoadedModel, path: Path) -> dict[str, float]:
     }
 
 
-def report(model: str, size: tuple[int, int], result: dict[str, Any]) -> str:
+def report(model: str, size: tuple[int, int], result: dict[str, Any], hardware: str) -> str:
     """The result as Markdown."""
     least, most = result["resident_least"], result["resident_most"]
     return "\n".join(
@@ -108,7 +108,7 @@ def report(model: str, size: tuple[int, int], result: dict[str, Any]) -> str:
             f"# A long video through {model}, {datetime.date.today()}",
             "",
             f"`python -m benchmarks.video_streaming {model}`; {SIZE[1]} x {SIZE[0]} H.264 at "
-            f"{RATE} frames a second, looked at in {size[1]} x {size[0]}; {machine()}.",
+            f"{RATE} frames a second, looked at in {size[1]} x {size[0]}; {hardware}.",
             "",
             "| | |",
             "| --- | --- |",
@@ -137,9 +137,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
         make_video(path, options.videos, options.minutes)
-        result = watch(loaded, path) | watch_at_own_rate(loaded, path)
+        with threads_for_frames(loaded):
+            result = watch(loaded, path) | watch_at_own_rate(loaded, path)
+            hardware = machine()
     name = loaded.card.recipe
-    text = report(name, loaded.clip_preprocessing.size, result)
+    text = report(name, loaded.clip_preprocessing.size, result, hardware)
     print(text)
     if options.save:
         stem = RESULTS / f"video-streaming-{name}-{datetime.date.today()}"

@@ -103,7 +103,24 @@ def test_twelve_evaluations_are_equal_for_every_solver() -> None:
 @pytest.mark.parametrize("study", cifar10_studies.STUDIES)
 def test_contestants_of_a_study_have_names_of_their_own(study: str) -> None:
     names = [contestant.name for contestant in settings(study).contestants("nowhere")]
-    assert len(names) == len(set(names)) > 8
+    assert len(names) == len(set(names)) >= (4 if study == "corruptions" else 9)
+
+
+def test_the_ode_and_its_resnets_answer_corrupted_validation_images(
+    noise: str, tmp_path: Path
+) -> None:
+    ode, *resnets = settings("corruptions").contestants(noise)
+    assert ode.name.startswith("3 blocks") and isinstance(ode.config.model, ODENetStackedConfig)
+    assert len(resnets) == 3 and all(one.name.startswith("ResNet") for one in resnets)
+    run = lambda config: train_once(config, corruptions=True)
+    places = {"data_root": noise, "out": tmp_path}
+    (found,) = run_study(
+        settings("corruptions"), seeds=1, only="4 blocks a stage", run=run, **places
+    )
+    wrong = found["corrupted"]
+    assert len(wrong["accuracy"]) == 15 and 0 <= wrong["mean_error"] <= 1
+    last = (tmp_path / "corruptions.md").read_text().strip().split("\n")[-1]
+    assert last.endswith(f"| {100 * (1 - wrong['clean_accuracy']):.2f} |")
 
 
 def test_each_ablation_differs_from_the_base() -> None:

@@ -45,7 +45,7 @@ def test_a_long_video_is_made_and_watched(tmp_path: Path) -> None:
     assert result["resident_least"] <= result["resident_most"]
     result |= video_streaming.watch_at_own_rate(loaded, path)
     assert result["share_looked_at"] == pytest.approx(8 / 25, abs=0.01)
-    assert "| frames | 300" in video_streaming.report("m", (32, 32), result)
+    assert "| frames | 300" in video_streaming.report("m", (32, 32), result, "a machine")
 
 
 def test_networks_are_trained_tested_and_not_repeated(

@@ -200,18 +200,14 @@ def _show(report: _Report) -> None:
 
 def _draw(loaded: "LoadedModel", request: VideoEvaluationRequest, report: _Report) -> None:
     from odevision.cli.model import short_name
-    from odevision.visual import plot_confusion, plot_share_watched, save_figure
+    from odevision.cli.plot_video import draw_confusion, draw_share_watched
+    from odevision.visual import save_figure
 
-    evaluation = report.evaluation
+    name, found = short_name(loaded), report.evaluation
     folder = picture_folder(loaded, request.out)
-    title = f"{short_name(loaded)}, {evaluation.num_samples:,} {evaluation.data} test videos"
-    confusion = plot_confusion(
-        evaluation.confusion_matrix, evaluation.class_names, title=title, samples="videos"
-    )
-    figures = {"confusion.png": confusion}
+    figures = {"confusion.png": draw_confusion(name, found)}
     if report.watched is not None:
-        points = [(one.share, one.accuracy) for one in report.watched]
-        figures["share_watched.png"] = plot_share_watched({evaluation.model: points}, title=title)
-    for name, figure in figures.items():
-        written = save_figure(figure, folder / name)
+        figures["share_watched.png"] = draw_share_watched(name, found, report.watched)
+    for file_name, figure in figures.items():
+        written = save_figure(figure, folder / file_name)
         notes_console().print(f"wrote {written}", markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """The pictures of `odevision plot` that only networks of videos have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from odevision.data.clip_source import ClipSource
     from odevision.evaluation.answers import Answers
+    from odevision.evaluation.evaluate import Evaluation
+    from odevision.evaluation.video_answers import WatchedResult
     from odevision.models.video_registry import VideoModel
     from odevision.training.card import LoadedModel
 
@@ -24,12 +26,14 @@ class VideoSubject:
         loaded: the model.
         source: the test videos.
         answers: its answers to them.
+        evaluation: what these come to.
     """
 
     name: str
     loaded: "LoadedModel"
     source: "ClipSource"
     answers: "Answers"
+    evaluation: "Evaluation"
 
 
 def answer_subject(
@@ -53,6 +57,7 @@ def answer_subject(
     """
     from odevision.cli.model import short_name
     from odevision.cli.progress import batch_progress
+    from odevision.evaluation.evaluate import summarize
     from odevision.evaluation.video_answers import answer_videos, load_test_videos
 
     source, labels = load_test_videos(
@@ -60,12 +65,47 @@ def answer_subject(
     )
     with batch_progress("answering test videos") as on_batch:
         answers, _ = answer_videos(loaded, source, labels, batch_size=batch_size, on_batch=on_batch)
-    return VideoSubject(name=short_name(loaded), loaded=loaded, source=source, answers=answers)
+    return VideoSubject(
+        name=short_name(loaded),
+        loaded=loaded,
+        source=source,
+        answers=answers,
+        evaluation=summarize(loaded, source, answers),
+    )
 
 
-def _title(subject: VideoSubject) -> str:
-    right = subject.answers.accuracy
-    return f"{subject.name}, {len(subject.source):,} {subject.source.name} test videos: {right:.1%}"
+def _title(name: str, found: "Evaluation") -> str:
+    return f"{name}, {found.num_samples:,} {found.data} test videos: {found.accuracy:.1%}"
+
+
+def draw_confusion(name: str, found: "Evaluation") -> "Figure":
+    """Draw which videos were taken for which.
+
+    Args:
+        name: of the model.
+        found: its evaluation.
+    """
+    from odevision.visual import plot_confusion
+
+    return plot_confusion(
+        found.confusion_matrix, found.class_names, title=_title(name, found), samples="videos"
+    )
+
+
+def draw_share_watched(
+    name: str, found: "Evaluation", watched: "Sequence[WatchedResult]"
+) -> "Figure":
+    """Draw the accuracy after a part of each video.
+
+    Args:
+        name: of the model.
+        found: its evaluation, of whole videos.
+        watched: what it answers after parts of them.
+    """
+    from odevision.visual import plot_share_watched
+
+    points = [(one.share, one.accuracy) for one in watched]
+    return plot_share_watched({name: points}, title=_title(name, found))
 
 
 def _predictions(subject: VideoSubject) -> "Figure":
@@ -90,26 +130,18 @@ def _predictions(subject: VideoSubject) -> "Figure":
                 probability=float(answers.probabilities[index, best]),
             )
         )
-    return plot_filmstrips(strips, title=_title(subject))
+    return plot_filmstrips(strips, title=_title(subject.name, subject.evaluation))
 
 
 def _confusion(subject: VideoSubject) -> "Figure":
-    from odevision.evaluation.evaluate import summarize
-    from odevision.visual import plot_confusion
-
-    found = summarize(subject.loaded, subject.source, subject.answers)
-    return plot_confusion(
-        found.confusion_matrix, found.class_names, title=_title(subject), samples="videos"
-    )
+    return draw_confusion(subject.name, subject.evaluation)
 
 
 def _share_watched(subject: VideoSubject) -> "Figure":
     from odevision.evaluation.video_answers import check_watched
-    from odevision.visual import plot_share_watched
 
     watched = check_watched(subject.loaded, subject.source, subject.answers)
-    points = [(one.share, one.accuracy) for one in watched]
-    return plot_share_watched({subject.name: points}, title=_title(subject))
+    return draw_share_watched(subject.name, subject.evaluation, watched)
 
 
 def _seen(subject: VideoSubject) -> "Figure":

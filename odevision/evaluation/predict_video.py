@@ -15,7 +15,11 @@ from odevision.data.video_frame import Frame
 from odevision.data.video_stream import StreamSource
 from odevision.evaluation.answers import device_of
 from odevision.evaluation.predict import top_classes
-from odevision.evaluation.streaming import StreamingClassifier, can_stream
+from odevision.evaluation.streaming import (
+    StreamingClassifier,
+    can_stream,
+    threads_for_frames,
+)
 from odevision.training.card import LoadedModel
 from odevision.types import Clips
 
@@ -151,7 +155,8 @@ def predict_stream(
         classifier = StreamingClassifier(loaded, every_frame=every_frame)
         limits = _Limits(probability=stop_when_sure, seconds=max_seconds)
         try:
-            is_early = _answer_frames(classifier, source, moments, limits, on_frame)
+            with threads_for_frames(loaded):
+                is_early = _answer_frames(classifier, source, moments, limits, on_frame)
         except KeyboardInterrupt:
             if not moments or not getattr(source, "is_live", False):
                 raise

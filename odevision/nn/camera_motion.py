@@ -22,6 +22,9 @@ Motion = Float[Tensor, "pairs 4"]
 """Zoom, turn (radians, clockwise), shift right and down: a point p at a time before is now at about
 p + zoom p + turn p_rotated + shift. Shifts are in halves of the height, from the middle."""
 
+Position = tuple[Float[Tensor, " columns"], Float[Tensor, "rows 1"]]
+"""Of each column and row of pixels, in halves of the height, from the middle."""
+
 
 def align(before: Images, now: Images) -> Images:
     """Lay the frames before upon the present ones.
@@ -63,12 +66,13 @@ def camera_motion(before: Images, now: Images) -> Motion:
     before, now = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (before, now))
     motion = before.new_zeros(len(before), 4)
     moved, was_seen = before, torch.ones_like(before[:, 0], dtype=torch.bool)
+    position = _positions(now)
     # A little of everything is added, so that frames without edges do not move at all.
     ridge = torch.eye(4, device=before.device, dtype=before.dtype)
     for iteration in range(_NUM_ITERATIONS):
         if iteration > 0:
             moved, was_seen = move(before, motion)
-        jacobian = _jacobian((moved + now) / 2)
+        jacobian = _jacobian((moved + now) / 2, position)
         rest, seen = (now - moved).flatten(1), was_seen.flatten(1)
         usual = (rest.abs() * seen).mean(dim=1, keepdim=True) + _NOISE
         weighted = jacobian * (seen / (1 + (rest / usual).square()))[:, None]
@@ -83,23 +87,27 @@ def camera_motion(before: Images, now: Images) -> Motion:
 def move(frames: Images, motion: Motion) -> tuple[Images, Bool[Tensor, "pairs height width"]]:
     """Frames after a motion of the camera, between pixels linearly, and where they were seen."""
     height, width = frames.shape[2:]
-    zoom, turn, right, down = motion.unbind(1)
-    # In halves of the frame's own height and width, as affine_grid wants them.
-    rows = [1 - zoom, turn * (height / width), right * (-height / width)]
-    rows += [turn * (-width / height), 1 - zoom, -down]
-    grid = F.affine_grid(
-        torch.stack(rows, dim=1).unflatten(1, (2, 3)), [*frames.shape], align_corners=False
-    )
+    zoom, turn, right, down = motion[:, :, None, None].unbind(1)
+    (x, y), kept = _positions(frames), 1 - zoom
+    old_x, old_y = kept * x + turn * y - right, kept * y - turn * x - down
+    # grid_sample wants halves of the frame's own width and height.
+    grid = torch.stack([old_x * (height / width), old_y], dim=3)
     moved = F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
     return moved, (grid.abs() <= 1).all(dim=3)
 
 
-def _jacobian(gray: Images) -> Float[Tensor, "pairs 4 pixels"]:
-    """How the pixels of gray frames change by each part of a `Motion`, where it is small."""
-    height, width = gray.shape[2:]
-    # What moves up a slope darkens a pixel; half a height has height / 2 pixels.
-    right, down = (slope.squeeze(1) * (-height / 2) for slope in slopes(gray))
-    options = {"device": gray.device, "dtype": gray.dtype}
+def _positions(frames: Images) -> Position:
+    """Where the pixels of frames are: to the right and down, from the middle, in half heights."""
+    height, width = frames.shape[2:]
+    options = {"device": frames.device, "dtype": frames.dtype}
     x = (2 * torch.arange(width, **options) + 1 - width) / height
-    y = ((2 * torch.arange(height, **options) + 1 - height) / height)[:, None]
+    y = (2 * torch.arange(height, **options) + 1 - height) / height
+    return x, y[:, None]
+
+
+def _jacobian(gray: Images, position: Position) -> Float[Tensor, "pairs 4 pixels"]:
+    """How the pixels of gray frames change by each part of a `Motion`, where it is small."""
+    # What moves up a slope darkens a pixel; half a height has height / 2 pixels.
+    right, down = (slope.squeeze(1) * (-gray.shape[2] / 2) for slope in slopes(gray))
+    x, y = position
     return torch.stack([right * x + down * y, down * x - right * y, right, down], dim=1).flatten(2)

@@ -81,9 +81,12 @@ def _look_up(frames: Images, flow: Flow) -> Images:
     """Frames after a flow, between pixels linearly."""
     height, width = frames.shape[2:]
     options = {"device": flow.device, "dtype": flow.dtype}
-    x = torch.arange(width, **options) - flow[:, 0]
-    y = torch.arange(height, **options)[:, None] - flow[:, 1]
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=3)
+    # grid_sample wants halves of the frame's width and height, from the middle.
+    x = (2 * torch.arange(width, **options) + 1) / width - 1
+    y = (2 * torch.arange(height, **options)[:, None] + 1) / height - 1
+    old_x = torch.sub(x, flow[:, 0], alpha=2 / width)
+    old_y = torch.sub(y, flow[:, 1], alpha=2 / height)
+    grid = torch.stack([old_x, old_y], dim=3)
     return F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
 
 
@@ -97,5 +100,7 @@ def _enlarge(flow: Float[Tensor, "pairs 2 rows columns"], size: tuple[int, int])
 def _blur(maps: Images) -> Images:
     """Weights 1, 2, 1 along both axes; by slices, a tenth of a convolution's time in a batch."""
     padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
-    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    return (rows[:, :, :, :-2] + 2 * rows[:, :, :, 1:-1] + rows[:, :, :, 2:]) / 16
+    # In place, for sums that nothing else holds.
+    rows = (padded[:, :, :-2] + padded[:, :, 2:]).add_(padded[:, :, 1:-1], alpha=2)
+    both = (rows[:, :, :, :-2] + rows[:, :, :, 2:]).add_(rows[:, :, :, 1:-1], alpha=2)
+    return both.mul_(1 / 16)

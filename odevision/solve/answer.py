@@ -93,9 +93,9 @@ def _sort(
 
 def _time(problem: Problem, t: float) -> Scalar:
     """A time of the solve as a tensor, with the gradients of t0 and t1."""
-    term = problem.term()
-    if term.clock is not None:
-        return term.clock.time(t, problem.y0)
+    clock = problem.clock()
+    if clock is not None:
+        return clock.time(t, problem.y0)
     return torch.full((), t, dtype=problem.y0.real.dtype, device=problem.y0.device)
 
 

@@ -4,7 +4,7 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ def read_time(name: str, value: Number | Tensor) -> float:
     Raises:
         ValueError: it is not one finite number.
     """
-    if not isinstance(value, Tensor | SupportsFloat):
+    if not hasattr(value, "__float__"):
         raise ValueError(f"`{name}` must be a number, got {value!r}.")
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(

@@ -12,7 +12,13 @@ from torch.utils import _pytree as pytree
 from video_models import small_video_model
 
 from odevision.data.motion import MotionSet
-from odevision.evaluation.streaming import StreamingClassifier, StreamSnapshot, StreamTimeError
+from odevision.evaluation import streaming
+from odevision.evaluation.streaming import (
+    StreamingClassifier,
+    StreamSnapshot,
+    StreamTimeError,
+    threads_for_frames,
+)
 from odevision.training.card import LoadedModel
 from odevision.training.checkpoint import load_checkpoint
 from odevision.types import Clips
@@ -209,3 +215,20 @@ def test_a_state_is_nested_tuples_of_tensors(loaded: LoadedModel) -> None:
     stream = StreamingClassifier(loaded)
     stream.push(frames_of(1)[0][0], 0.0)
     assert all(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(stream._state))
+
+
+def test_small_networks_take_frames_on_one_thread_and_large_ones_on_all(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyError), threads_for_frames(loaded):
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(streaming, "_SMALL", 1)
+        with threads_for_frames(loaded):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
