@@ -138,6 +138,20 @@ def depth_study(base: TrainConfig) -> Iterator[Contestant]:
     At equal computation one network more takes part: the ResNet of the base's own widths, with as
     many blocks a stage as the ODE has evaluations.
     """
+    return _depths(base, lambda name: True)
+
+
+def corruption_study(base: TrainConfig) -> Iterator[Contestant]:
+    """The base of `depth_study` and its ResNets, whose clean accuracy is about as high."""
+    configs: list[TrainConfig] = []
+    for one in _depths(base, lambda name: name.startswith("ResNet")):
+        if one.config not in configs:
+            configs.append(one.config)
+            yield one
+
+
+def _depths(base: TrainConfig, wanted: Callable[[str], bool]) -> Iterator[Contestant]:
+    """The base, and of the others those with a wanted name, at equal cost of both kinds."""
     base = plain_training(base)
     network = base.model
     assert isinstance(network, ODENetStackedConfig) and network.num_steps is not None
@@ -146,19 +160,12 @@ def depth_study(base: TrainConfig) -> Iterator[Contestant]:
     for quantity in ("parameters", "multiply-adds"):
         for name, family in _stacked(network).items():
             own = name == f"{len(network.widths)} blocks"
+            if not (own or wanted(name)):
+                continue
             model = network if own else matched_width(family, quantity, target[quantity])
             yield _of_depth(base, name, quantity, model)
     deep = baseline_of(network, residual=True, blocks_per_stage=unrolled)
     yield _of_depth(base, f"ResNet, {unrolled} blocks a stage", "multiply-adds", deep)
-
-
-def corruption_study(base: TrainConfig) -> Iterator[Contestant]:
-    """The base of `depth_study` and its ResNets, whose clean accuracy is about as high."""
-    base = plain_training(base)
-    for one in depth_study(base):
-        is_base = one.config == base and one.group == "equal parameters"
-        if is_base or one.name.startswith("ResNet"):
-            yield one
 
 
 def _of_depth(base: TrainConfig, name: str, quantity: str, model: ModelConfig) -> Contestant:

@@ -103,7 +103,7 @@ def test_twelve_evaluations_are_equal_for_every_solver() -> None:
 @pytest.mark.parametrize("study", cifar10_studies.STUDIES)
 def test_contestants_of_a_study_have_names_of_their_own(study: str) -> None:
     names = [contestant.name for contestant in settings(study).contestants("nowhere")]
-    assert len(names) == len(set(names)) >= (4 if study == "corruptions" else 9)
+    assert len(names) == len(set(names)) >= (3 if study == "corruptions" else 9)
 
 
 def test_the_ode_and_its_resnets_answer_corrupted_validation_images(
@@ -111,11 +111,11 @@ def test_the_ode_and_its_resnets_answer_corrupted_validation_images(
 ) -> None:
     ode, *resnets = settings("corruptions").contestants(noise)
     assert ode.name.startswith("3 blocks") and isinstance(ode.config.model, ODENetStackedConfig)
-    assert len(resnets) == 3 and all(one.name.startswith("ResNet") for one in resnets)
+    assert len(resnets) == 2 and all(one.name.startswith("ResNet") for one in resnets)
     run = lambda config: train_once(config, corruptions=True)
     places = {"data_root": noise, "out": tmp_path}
     (found,) = run_study(
-        settings("corruptions"), seeds=1, only="4 blocks a stage", run=run, **places
+        settings("corruptions"), seeds=1, only="2 blocks a stage", run=run, **places
     )
     wrong = found["corrupted"]
     assert len(wrong["accuracy"]) == 15 and 0 <= wrong["mean_error"] <= 1
