@@ -59,7 +59,7 @@ def ucf5() -> TrainConfig:
             batch_size=16,
             validation_fraction=0.06,
             sampling=ClipSampling(kind="rate", num_frames=32, rate=8.0, rate_jitter=0.5),
-            # Fourteen groups a class look alike too easily: strong changes, the more the better.
+            # Sixteen or seventeen groups a class are learned by their looks too easily: strong changes, the more the better.
             augmentation=ClipAugmentation(
                 reverse=0.5,
                 crop_padding=6,
@@ -90,7 +90,7 @@ def ucf101() -> TrainConfig:
     """All 101 classes of UCF101 in an official split, wider; for one GPU.
 
     Command: odevision train ucf101 --data-root DATA
-    Time: not run; the 13,320 videos are not at hand. Made for a few hours of one GPU.
+    Time: not run on the 13,320 videos. Made for a few hours of one GPU.
     Result: not measured.
     """
     base = ucf5()
@@ -128,7 +128,7 @@ def hmdb51() -> TrainConfig:
     """All 51 classes of HMDB51 in an official split, as `ucf101`; for one GPU.
 
     Command: odevision train hmdb51 --data-root DATA
-    Time: not run; the 6,766 videos are not at hand. Made for a few hours of one GPU.
+    Time: not run on the 6,766 videos. Made for a few hours of one GPU.
     Result: not measured.
     """
     base = ucf101()
