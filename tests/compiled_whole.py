@@ -75,6 +75,17 @@ def test_a_solve_is_one_graph_with_the_numbers_of_the_plain_one(
     assert fast.ts.tolist() == plain.ts.tolist()
 
 
+@pytest.mark.parametrize("gradient", ["checkpointed", "backsolve", "direct"])
+def test_a_solve_without_any_gradient_is_the_plain_one(graphs: list[Any], gradient: Any) -> None:
+    f = Field().requires_grad_(False)
+    options: dict[str, Any] = {"solver": "rk4", "num_steps": 4, "gradient": gradient}
+    plain, fast = (
+        odesolve(f, start().detach(), 0.2, 1.5, **options, compile=c).y1 for c in (False, True)
+    )
+    assert len(graphs) == 1
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-13)
+
+
 def test_a_given_grid_is_one_graph(graphs: list[Any]) -> None:
     grid = GridController(times=[0.5, 0.6])
     plain, fast = (solve(c, num_steps=None, controller=grid)[0] for c in (False, True))

@@ -193,10 +193,14 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
     if isinstance(value, dict):
-        return list(value.values())
+        return [x for x in value.values() if not isinstance(x, _PLAIN)]
     if isinstance(value, list | tuple):
-        return value
+        return [x for x in value if not isinstance(x, _PLAIN)]
     return ()
+
+
+_PLAIN = (int, float, complex, str, bytes, type(None))
+"""Hold no tensor; there may be many of them."""
 
 
 def _held(value: Any) -> bool:

@@ -110,7 +110,7 @@ def solve_apart(problem: Problem, record: StepRecord, name: str) -> Trajectory:
         if torch.is_autocast_enabled(y0.device.type):
             # Weights cast without a graph must not be served to code that needs one.
             torch.clear_autocast_cache()
-    if not path.steps:  # the solve failed at once
+    if path.error is not None and not path.steps:  # the solve failed at once
         return dataclasses.replace(path, y1=y0)
     if not (y0.requires_grad or dependencies.found):
         return path

@@ -77,7 +77,9 @@ class Problem:
     def clock(self, ends: tuple[Tensor | None, Tensor | None] | None = None) -> Clock | None:
         """What carries the gradients of t0 and t1, or of others in their place."""
         ends = self.ends if ends is None else ends
-        return None if ends == (None, None) else Clock(self.t0, self.t1, ends)
+        if ends == (None, None):
+            return None
+        return Clock(self.t0, self.t1, ends, tuple(map(float, self.controller.jump_points)))
 
     def integrate(self, term: ODETerm, y0: State, on_accept: OnAccept | None = None) -> Trajectory:
         """Run the loop."""

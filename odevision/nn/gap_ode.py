@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +20,9 @@ from odevision.solve import (
     resolve_solver,
 )
 from odevision.types import Number, Scalar, State
+
+_MOST_COSTS = 10_000
+"""Solves whose backward pass is waited for."""
 
 _RECOMPUTING: ContextVar[bool] = ContextVar("odevision_recomputing", default=False)
 
@@ -144,12 +148,22 @@ class GapODE(nn.Module):
         return () if prepare is None else tuple(prepare(y))
 
     def num_pieces(self, gaps: Float[Tensor, "batch time"]) -> list[int]:
-        """Pieces for each frame's gaps: how often the longest takes `max_step`; one host read."""
+        """Pieces for each frame's gaps: how often the longest takes `max_step`; one host read.
+
+        Raises:
+            ValueError: a gap is negative or NaN; adaptive steps do not look.
+        """
         if self.num_steps is None:
             return [1] * gaps.shape[1]
-        longest = gaps.detach().amax(dim=0).clamp(max=self.max_gap)
+        least, longest = torch.stack(gaps.detach().aminmax(dim=0)).tolist()
+        for low, high in zip(least, longest, strict=True):
+            if not 0 <= low <= high:  # NaN neither
+                raise ValueError(
+                    f"`gaps` must be 0 or more, got {low}. Try to sort the frames by their times."
+                )
         # A hair's breadth above a whole number is rounding of time stamps, not another piece.
-        return (longest / self.max_step - 1e-4).ceil().clamp(min=1).long().tolist()
+        pieces = (min(high, self.max_gap) / self.max_step - 1e-4 for high in longest)
+        return [max(1, math.ceil(count)) for count in pieces]
 
     def forward(
         self,
@@ -222,6 +236,10 @@ class GapODE(nn.Module):
     def _count(self, stats: Stats) -> None:
         if torch.is_grad_enabled():
             self._costs.append((stats, _RECOMPUTING.get()))
+            if len(self._costs) > _MOST_COSTS:  # nobody asks: the oldest count as they are
+                for old, is_repeated in self._costs[: _MOST_COSTS // 2]:
+                    _add(self._settled, old, is_repeated=is_repeated)
+                del self._costs[: _MOST_COSTS // 2]
         else:  # A stream may go on for hours: a few numbers, not a list.
             _add(self._settled, stats, is_repeated=_RECOMPUTING.get())
 

@@ -5,6 +5,7 @@ time a row.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -27,28 +28,50 @@ class Clock:
     T moves with both ends, and f counts dT/dt = 1 times. Both have these values and, in addition,
     the right derivatives: gradients of t0 and t1 are those of the numbers that were computed.
 
+    A jump of f stays where it is: t0 moves the times up to the first one only, t1 those behind the
+    last.
+
     Attributes:
         t0, t1: the ends, in ODE time.
         ends: tensors for t0 and t1, of which at least one requires a gradient; a number or None
             where an end is fixed.
+        jumps: times where f jumps; those outside of the solve do not count.
     """
 
     t0: float
     t1: float
     ends: tuple[Tensor | None, Tensor | None]
+    jumps: tuple[float, ...] = ()
 
     def time(self, t: float | Scalar, like: Tensor) -> Scalar:
         """T(t), of the real dtype and on the device of `like`."""
         shift0, shift1 = self._shifts(like)
-        share = (t - self.t0) / (self.t1 - self.t0) if self.t1 != self.t0 else 1.0
-        if not isinstance(t, Tensor):
-            t = torch.full((), t, dtype=like.real.dtype, device=like.device)
-        return t + (shift0 * (1 - share) + shift1 * share)
+        t = self._tensor(t, like)
+        if self.t0 == self.t1:
+            return t + shift1
+        first, last = self._fixed()
+        share0 = ((first - t) / (first - self.t0)).clamp(0, 1)
+        share1 = ((t - last) / (self.t1 - last)).clamp(0, 1)
+        return t + (shift0 * share0 + shift1 * share1)
 
-    def rate(self, like: Tensor) -> Scalar:
-        """dT/dt."""
+    def rate(self, t: float | Scalar, like: Tensor) -> Scalar:
+        """dT/dt at t, which is never a jump itself."""
         shift0, shift1 = self._shifts(like)
-        return 1 + (shift1 - shift0) / (self.t1 - self.t0)
+        t, (first, last) = self._tensor(t, like), self._fixed()
+        sign = math.copysign(1.0, self.t1 - self.t0)
+        moved0, moved1 = sign * (first - t) >= 0, sign * (t - last) >= 0
+        return 1 + (moved1 * shift1 / (self.t1 - last) - moved0 * shift0 / (first - self.t0))
+
+    def _tensor(self, t: float | Scalar, like: Tensor) -> Scalar:
+        if isinstance(t, Tensor):
+            return t
+        return torch.full((), t, dtype=like.real.dtype, device=like.device)
+
+    def _fixed(self) -> tuple[float, float]:
+        """The first and the last jump on the way; t1 and t0 where there is none."""
+        low, high = min(self.t0, self.t1), max(self.t0, self.t1)
+        inside = sorted((t for t in self.jumps if low < t < high), reverse=self.t1 < self.t0)
+        return (inside[0], inside[-1]) if inside else (self.t1, self.t0)
 
     def stretch(self, like: Tensor) -> Scalar:
         """A zero that carries the gradient of t1 - t0."""
@@ -83,9 +106,9 @@ class RowClock:
         del like
         return torch.lerp(self.t0, self.t1, s)
 
-    def rate(self, like: Tensor) -> Column:
+    def rate(self, s: float | Scalar, like: Tensor) -> Column:
         """dT/ds."""
-        del like
+        del s, like
         return self.dt
 
 
@@ -121,6 +144,7 @@ class SpanClock:
         """T(s); exactly t0 and t1 at 0 and 1."""
         return torch.lerp(column(self.t0, like), column(self.t1, like), s)
 
-    def rate(self, like: Tensor) -> Column:
+    def rate(self, s: float | Scalar, like: Tensor) -> Column:
         """dT/ds."""
+        del s
         return column(self.t1 - self.t0, like)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from odevision.ode.controller import Controller, PIDController
+from odevision.ode.controller import Controller, PIDController, without_start
 from odevision.ode.runge_kutta import ExplicitRungeKutta, rk_step
 from odevision.ode.solver import AbstractSolver, Field, Memory, Step
 from odevision.ode.state import StateLayout
@@ -77,7 +77,7 @@ class CompiledRungeKutta(AbstractSolver):
         stages = tableau.num_stages if all_stages else tableau.num_solution_stages
         f.count(stages - (f0 is not None))
         ends = torch.tensor([t0, t1], dtype=torch.float64)
-        judge = self.controller if all_stages else None
+        judge = without_start(self.controller) if all_stages else None
         attempt = self.graph(("step", judge, self.keeps_stages, all_stages), _attempt)
         y1, slopes, ratio = attempt(self.vector_field, f.args, ends, y0, f0)
         f1 = slopes[-1] if tableau.fsal and all_stages else None

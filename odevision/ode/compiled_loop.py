@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from odevision.ode.compiled import CompiledRungeKutta, bind, measured, scaled_step
-from odevision.ode.controller import Controller, PIDController, Proposal
+from odevision.ode.controller import Controller, PIDController, Proposal, without_start
 from odevision.ode.loop import AcceptedStep, Ahead, OnAccept, Trajectory, Wanted
 from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solver import AbstractSolver, Memory
@@ -106,7 +106,9 @@ class _Loop:
         if y.numel() > MOST_ENTRIES:
             return f0, proposal
         options = _CPU_OPTIONS if y.device.type == "cpu" else None
-        few = self.solver.graph(("loop", self.controller, STEPS_A_CALL), _few_steps, options)
+        few = self.solver.graph(
+            ("loop", without_start(self.controller), STEPS_A_CALL), _few_steps, options
+        )
         evaluations = STEPS_A_CALL * (self.solver.base.tableau.num_stages - 1)
         direction = math.copysign(1.0, t1 - t0)
         tick = 4 * sys.float_info.epsilon * max(abs(t0), abs(t1))

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,13 @@ from odevision.ode.norm import max_norm, rms_norm, split_norm, worst_sample_norm
 from odevision.ode.solver import AbstractSolver, Field, Step
 from odevision.ode.tracing import lasting
 from odevision.types import Number, Scalar, State
+
+
+def without_start(controller: Any) -> Any:
+    """The same judge of steps: the first step's length is no part of a compiled graph."""
+    if getattr(controller, "dt0", None) is None:
+        return controller
+    return dataclasses.replace(controller, dt0=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +53,8 @@ class ConstantController:
 
     def __post_init__(self) -> None:
         """Refuse anything but a positive whole number."""
-        if not isinstance(self.num_steps, int) or self.num_steps < 1:
+        is_count = isinstance(self.num_steps, numbers.Integral) and self.num_steps is not True
+        if not is_count or self.num_steps < 1:
             raise ValueError(
                 f"`num_steps` must be a whole number of at least 1, got {self.num_steps!r}. Try 4, "
                 "or leave it out for adaptive steps."
@@ -74,10 +83,9 @@ class GridController:
     def __post_init__(self) -> None:
         """Refuse times that are not finite or not ordered."""
         times = self.times
-        if isinstance(times, Tensor):
-            times = times.flatten().tolist()
+        times = times.flatten().tolist() if isinstance(times, Tensor) else list(times)
         if not all(math.isfinite(t) for t in times):
-            raise ValueError(f"`times` must be finite, got {list(times)}.")
+            raise ValueError(f"`times` must be finite, got {times}.")
         if list(times) not in (sorted(times), sorted(times, reverse=True)):
             raise ValueError(f"`times` must be ordered, got {list(times)}. Try to sort them.")
         object.__setattr__(self, "times", tuple(float(t) for t in times))
@@ -148,7 +156,8 @@ class PIDController:
                 good = isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
             if not good:
                 raise ValueError(
-                    f"`{name}` must be a number of at least 0, got {value!r}. Try 1e-4."
+                    f"`{name}` must be a number, or a tensor of numbers, of at least 0, got "
+                    f"{value!r}. Try 1e-4."
                 )
         if not (isinstance(self.rtol, Tensor) or isinstance(self.atol, Tensor)):
             if self.rtol == 0 and self.atol == 0:
@@ -170,9 +179,11 @@ class PIDController:
             )
         for name in ("step_points", "jump_points"):
             value = getattr(self, name)
-            times = value.flatten().tolist() if isinstance(value, Tensor) else value
+            if not isinstance(value, Iterable):
+                raise ValueError(f"`{name}` must hold times, got {value!r}. Try ({value!r},).")
+            times = value.flatten().tolist() if isinstance(value, Tensor) else list(value)
             if not all(math.isfinite(t) for t in times):
-                raise ValueError(f"`{name}` must be finite, got {list(times)}.")
+                raise ValueError(f"`{name}` must be finite, got {times}.")
             object.__setattr__(self, name, tuple(sorted(float(t) for t in times)))
         if self.noise is not None and not 0 <= self.noise < 1:
             raise ValueError(f"`noise` must lie in [0, 1), got {self.noise}. Try 2**-9.")

@@ -84,7 +84,7 @@ class EventWatch:
 
     def start(self, t: float, y: Tensor) -> None:
         """Note the signs at the start; a zero there is no crossing."""
-        self._signs = [_sign(v) for v in self._values(t, y)]
+        self._signs = [_sign(v) for v in self._values(t, y)]  # NaN is neither: 0
 
     def crossings(self, t: float, y1: Tensor, inside: Callable[[], Interpolant]) -> list[Crossing]:
         """Roots in a step that ends at (t, y1), in order, up to the first terminal one.
@@ -95,7 +95,9 @@ class EventWatch:
             inside: makes the step's interpolant; called only where a sign changed.
         """
         found = []
-        before, self._signs = self._signs, [_sign(v) for v in self._values(t, y1)]
+        before = self._signs
+        values = zip(self._values(t, y1), before, strict=True)
+        self._signs = [old if math.isnan(v) else _sign(v) for v, old in values]
         for i, (event, old, new) in enumerate(zip(self.events, before, self._signs, strict=True)):
             if new == 0 and old != 0:
                 new = -old  # ends on the root itself
@@ -136,7 +138,8 @@ class EventWatch:
             values = [self._evaluate(event, t, y) for event in self.events]
         # One host read a step for all events.
         numbers = torch.stack([v.double() for v in values]).tolist()
-        if any(map(math.isnan, numbers)):
+        # Of a state that is NaN the solve itself tells, or returns it as it is.
+        if any(map(math.isnan, numbers)) and bool(torch.isfinite(y).all()):
             raise ValueError(
                 f"`event` must return a number, got NaN at t = {t:.6g}. Try to bound what it "
                 "divides by."

@@ -109,7 +109,9 @@ class DenseOutput:
             states = [self(x) for x in (t if tracked(t) else t.tolist())]
             return pytree.tree_map(lambda *parts: torch.stack(parts), states[0], *states[1:])
         moving, t = t, float(t.detach() if isinstance(t, Tensor) else t)
-        slack = 1e-6 * abs(self.t1 - self.t0)  # a float32 time may round past the end
+        # A time of the state's precision may round past the end.
+        rounding = 2 * torch.finfo(self._y0.dtype).eps * max(abs(self.t0), abs(self.t1))
+        slack = max(1e-6 * abs(self.t1 - self.t0), rounding)
         if not min(self.t0, self.t1) - slack <= t <= max(self.t0, self.t1) + slack:
             raise ValueError(f"`t` must lie between {self.t0} and {self.t1}, got {t}.")
         if not self._pieces:

@@ -47,6 +47,8 @@ def rk_step(
         if i > 0:
             y = add_weighted(y0, dt, tableau.stage_rows[i], k, buffer)
         k.append(f(ts[i], y) if i > 0 or f0 is None else f0)
+        if buffer is not None and k[i].requires_grad:
+            buffer = None  # f's graph began at this stage: its rows must not be overwritten
         if buffer is not None:
             buffer.put(i, k[i])
     if not (all_stages and tableau.fsal):  # else the last stage already stands at y1
@@ -144,6 +146,8 @@ class ExplicitRungeKutta(AbstractSolver):
                 buffer = None
         y1, k = rk_step(f, self.tableau, t0, t1, y0, f0, all_stages=all_stages, buffer=buffer)
         f1 = k[-1] if self.tableau.fsal and all_stages else None
+        if buffer is not None and any(x.requires_grad for x in k):
+            buffer = None  # as in rk_step
         return Step(t0, t1, y0, y1, k, k[0], f1, Memory(scratch=buffer))
 
     def start(self, f: Field, t0: float, y0: State) -> Memory:

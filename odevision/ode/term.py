@@ -51,7 +51,8 @@ class ODETerm:
         """
         self.count(1)
         if self.clock is not None:
-            return check(self.vector_field(self.clock.time(t, y), y), y) * self.clock.rate(y)
+            k = check(self.vector_field(self.clock.time(t, y), y), y)
+            return k * self.clock.rate(t, y)
         if not isinstance(t, Tensor):
             # full() and not tensor(): no copy from the host, so no wait on a GPU.
             t = torch.full((), t, dtype=y.real.dtype, device=y.device)
@@ -109,9 +110,11 @@ def bind_args(vector_field: VectorField, args: Any) -> Callable[..., Any]:
 
 def takes_args_whole(vector_field: VectorField) -> bool:
     """Whether a tuple of arguments is handed over as one: f's third, last parameter is `args`."""
-    function = vector_field
-    if isinstance(vector_field, torch.nn.Module):
-        function = vector_field.forward
+    function: Any = vector_field
+    while (inner := _wrapped(function)) is not None:
+        function = inner
+    if isinstance(function, torch.nn.Module):
+        function = function.forward
     bound = isinstance(function, types.MethodType)
     plain = function.__func__ if bound else function
     if isinstance(plain, types.FunctionType) and not hasattr(plain, "__wrapped__"):
@@ -123,6 +126,14 @@ def takes_args_whole(vector_field: VectorField) -> bool:
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return len(positional) == 3 and positional[2].name == "args"
+
+
+def _wrapped(function: Any) -> Any:
+    """What a wrapper of PyTorch's calls, whose own signature says nothing; None for others."""
+    if type(function).__name__ == "OptimizedModule":  # by torch.compile
+        return function._orig_mod
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    return function.module if isinstance(function, parallel) else None
 
 
 def _describe(value: object) -> str:

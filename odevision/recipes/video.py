@@ -59,7 +59,7 @@ def ucf5() -> TrainConfig:
             batch_size=16,
             validation_fraction=0.06,
             sampling=ClipSampling(kind="rate", num_frames=32, rate=8.0, rate_jitter=0.5),
-            # Sixteen or seventeen groups a class are learned by their looks too easily: strong changes, the more the better.
+            # Some 17 groups a class look alike too easily: strong changes, the more the better.
             augmentation=ClipAugmentation(
                 reverse=0.5,
                 crop_padding=6,

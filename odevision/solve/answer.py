@@ -44,6 +44,8 @@ def answer(
             (t1, y1), result = mine[-1], Result.EVENT
     if path.error is not None:
         result = path.error.result
+    if problem.wanted.save_steps and result is Result.EVENT:
+        saved.append((path.t, y1))
     if save_at is None:
         saved, ys = [(path.t, y1)], [y1]
     else:

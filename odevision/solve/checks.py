@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import numbers
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils import _pytree as pytree
 
 from odevision.gradient import GRADIENTS, AbstractGradient
@@ -41,7 +43,7 @@ def resolve_solver(solver: str | AbstractSolver) -> AbstractSolver:
     """
     if isinstance(solver, AbstractSolver):
         return solver
-    if solver not in SOLVERS:
+    if not isinstance(solver, str) or solver not in SOLVERS:
         raise ValueError(unknown_name("solver", solver, SOLVERS))
     return SOLVERS[solver]
 
@@ -59,7 +61,7 @@ def resolve_gradient(gradient: str | AbstractGradient) -> AbstractGradient:
     """
     if isinstance(gradient, AbstractGradient):
         return gradient
-    if gradient not in GRADIENTS:
+    if not isinstance(gradient, str) or gradient not in GRADIENTS:
         raise ValueError(unknown_name("gradient", gradient, GRADIENTS))
     return GRADIENTS[gradient]
 
@@ -75,21 +77,36 @@ def refuse_changing_layers(vector_field: VectorField) -> None:
     """A layer that answers differently each time would make f another function at every stage.
 
     Raises:
-        ValueError: f is or holds a BatchNorm layer or a dropout layer in training mode.
+        ValueError: f is, holds or is a method of a module with BatchNorm, dropout, RReLU or
+            spectral_norm in training mode.
     """
+    vector_field = getattr(vector_field, "__self__", vector_field)
     if not isinstance(vector_field, nn.Module):
         return
     for name, module in vector_field.named_modules():
         batch_norm = isinstance(module, _BatchNorm) and (
             module.training or not module.track_running_stats
         )
-        dropout = isinstance(module, _DropoutNd) and module.training and module.p > 0
-        if batch_norm or dropout:
-            remedy = "GroupNorm or LayerNorm" if batch_norm else "weight decay, or dropout after it"
+        remedy = "GroupNorm or LayerNorm" if batch_norm else _remedy(module)
+        if remedy:
             raise ValueError(
                 f"`vector_field` must not hold {type(module).__name__} in training mode (at "
                 f"{name!r}): f would change between the evaluations of one solve. Try {remedy}."
             )
+
+
+def _remedy(module: nn.Module) -> str:
+    """What to take in place of a layer that draws or learns at every evaluation; "" for others."""
+    if not module.training:
+        return ""
+    rate = module.p if isinstance(module, _DropoutNd) else 0
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+        rate = module.dropout
+    if rate > 0:
+        return "weight decay, or dropout after it"
+    if isinstance(module, nn.RReLU):
+        return "LeakyReLU"
+    return "weight_norm" if isinstance(module, _SpectralNorm) else ""
 
 
 _NOT_MAPPED = (
@@ -119,9 +136,10 @@ def read_time(name: str, value: Number | Tensor) -> float:
     """
     if not hasattr(value, "__float__"):
         raise ValueError(f"`{name}` must be a number, got {value!r}.")
-    if isinstance(value, Tensor) and value.numel() != 1:
+    count = value.numel() if isinstance(value, Tensor) else getattr(value, "size", 1)
+    if count != 1:  # of a tensor, or an array
         raise ValueError(
-            f"`{name}` must be one number, got shape {tuple(value.shape)}. Try "
+            f"`{name}` must be one number, got {count}. Try "
             "batch='independent' where each sample has its own."
         )
     if mapped(value):
@@ -184,7 +202,7 @@ def read_controller(
     Raises:
         ValueError: the settings contradict one another, or do not suit the solver.
     """
-    if not isinstance(max_steps, int) or max_steps < 1:
+    if not isinstance(max_steps, numbers.Integral) or max_steps < 1:
         raise ValueError(f"`max_steps` must be a whole number of at least 1, got {max_steps!r}.")
     if controller is None:
         if num_steps is not None:
@@ -240,20 +258,31 @@ def compiled(
 
 
 def read_save_times(
-    save_at: Sequence[Number] | Tensor | None, t0: float, t1: float
+    save_at: Sequence[Number] | Tensor | None, t0: float, t1: float, slack: float
 ) -> tuple[float, ...]:
     """The times to save, in the order of integration; none where none are asked for.
+
+    Args:
+        save_at: as the user gave it.
+        t0: start time.
+        t1: end time.
+        slack: from `save_slack`.
 
     Raises:
         ValueError: one lies outside [t0, t1], or they are not ordered.
     """
     if save_at is None:
         return ()
-    slack = save_slack(save_at, t0, t1)
     if not isinstance(save_at, Iterable):
         raise ValueError(f"`save_at` must hold times, got {save_at!r}. Try [{save_at!r}].")
     if mapped(save_at):
         raise ValueError(_NOT_MAPPED.format("save_at"))
+    if getattr(save_at, "ndim", 1) > 1:
+        shape = tuple(save_at.shape)  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            f"`save_at` must be of shape (times,), got {shape}. Try batch='independent' where each "
+            "sample has times of its own."
+        )
     if isinstance(save_at, Tensor):
         save_at = save_at.flatten().tolist()
     times = tuple(
@@ -269,12 +298,21 @@ def read_save_times(
     return times
 
 
-def save_slack(save_at: object, t0: float, t1: float) -> float:
-    """Rounding of the times to save: as in a float32 linspace, a rounded t1 is meant as t1."""
-    precision = sys.float_info.epsilon
-    if isinstance(save_at, Tensor) and save_at.is_floating_point():
-        precision = torch.finfo(save_at.dtype).eps
-    return 2 * precision * max(abs(t0), abs(t1))
+def save_slack(given: Iterable[object], t0: float, t1: float) -> float:
+    """Rounding of the times to save: as in a float32 linspace, a rounded t1 is meant as t1.
+
+    Args:
+        given: save_at, t0 and t1 as the user gave them; the least precise tensor counts.
+        t0: start time.
+        t1: end time.
+    """
+    return 2 * precision_of(given) * max(abs(t0), abs(t1))
+
+
+def precision_of(given: Iterable[object]) -> float:
+    """Relative rounding of times: that of the least precise tensor among them."""
+    tensors = (x for x in given if isinstance(x, Tensor) and x.is_floating_point())
+    return max((torch.finfo(x.dtype).eps for x in tensors), default=sys.float_info.epsilon)
 
 
 def read_events(event: Event | Sequence[Event] | None) -> tuple[Event, ...]:

@@ -1,7 +1,6 @@
 """odesolve under batch="independent": read its arguments, solve, sort the answer by samples."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from odevision.ode.solution import Solution, SolveError, Stats
 from odevision.ode.solver import AbstractSolver
 from odevision.ode.state import StateLayout
 from odevision.ode.tracing import tracked
+from odevision.solve.checks import precision_of, read_time
 from odevision.solve.independent_answer import answer_fixed, answer_independent
 from odevision.types import Number, State, VectorField
 
@@ -68,7 +68,7 @@ def odesolve_independent(
             max_steps=max_steps, throw=throw,
         )  # fmt: skip
     _refuse_infinite(start, end)
-    saves = _read_saves(save_at, start, end)
+    saves = _read_saves(save_at, start, end, precision_of((save_at, t0, t1)))
     points = () if isinstance(controller, ConstantController) else controller.jump_points
     problem = IndependentProblem(
         vector_field=vector_field,
@@ -161,9 +161,7 @@ def _read_time(name: str, value: Number | Tensor, like: State) -> Float[Tensor, 
                 f"{tuple(value.shape)}."
             )
         return value.detach().to(device, dtype).expand(batch).contiguous()
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite, got {value}.")
-    return torch.full((batch,), value, dtype=dtype, device=device)
+    return torch.full((batch,), read_time(name, value), dtype=dtype, device=device)
 
 
 def _gradient_of(time: Number | Tensor) -> Tensor | None:
@@ -180,7 +178,7 @@ def _refuse_infinite(t0: Float[Tensor, " batch"], t1: Float[Tensor, " batch"]) -
 
 
 def _read_saves(
-    save_at: Any, t0: Float[Tensor, " batch"], t1: Float[Tensor, " batch"]
+    save_at: Any, t0: Float[Tensor, " batch"], t1: Float[Tensor, " batch"], precision: float
 ) -> Float[Tensor, "batch times"] | None:
     """Times to save, one row a sample, NaN where there is none; None where none are asked for.
 
@@ -193,7 +191,7 @@ def _read_saves(
         given = save_at.detach()
     else:
         given = torch.as_tensor(save_at, dtype=t0.dtype)
-    precision = torch.finfo(given.dtype if given.is_floating_point() else t0.dtype).eps
+    precision = max(precision, torch.finfo(t0.dtype).eps)
     saves = given.to(t0.device, t0.dtype)
     if saves.ndim == 1:
         saves = saves.expand(len(t0), -1)

@@ -53,7 +53,8 @@ def answer_independent(
         event_ys.append(_place(y, rank * batch + sample, (size, batch)))
     ts, ys = t1[:, None], y1[None]
     if save_at is not None:
-        ts = torch.as_tensor(save_at, device=y0.device)
+        ts = save_at if isinstance(save_at, Tensor) else torch.tensor(save_at, dtype=t1.dtype)
+        ts = ts.to(y0.device)
         ys = _saved(problem, path, save_at, kinds[0])
     return _solution(
         problem.layout,

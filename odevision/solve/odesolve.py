@@ -144,11 +144,12 @@ def odesolve(
     save_steps = isinstance(save_at, str)
     if save_steps and save_at != "steps":
         raise ValueError(f"`save_at` must hold times, or be 'steps', got {save_at!r}.")
-    times = (start,) if save_steps else read_save_times(save_at, start, end)
+    slack = save_slack((save_at, t0, t1), start, end)
+    times = (start,) if save_steps else read_save_times(save_at, start, end, slack)
     ends = (t0 if tracked(t0) else None, t1 if tracked(t1) else None)
     wanted = Wanted(
         save_times=tuple(t for t in times if t != start),
-        save_slack=save_slack(save_at, start, end),
+        save_slack=slack,
         save_steps=save_steps,
         dense=dense,
         watch=_watch(events, layout),
@@ -188,7 +189,7 @@ def _stay(problem: Problem) -> State:
     """y0 as the end of an empty interval, which f moves where the ends move."""
     term, clock, y0 = problem.term(), problem.clock(), problem.y0
     if clock is None:
-        return y0
+        return y0.clone()  # a solution may be changed in place, the input not
     term.clock = None
     return y0 + term(problem.t0, y0) * first_order(clock.stretch(y0), "t1")
 
@@ -203,8 +204,8 @@ def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch 
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
-                f"`event` must return one number for all samples, got {shape}. Try .min() over "
-                "them, or batch='independent', where each sample has its own events."
+                f"`event` must return a tensor of one number for all samples, got {shape}. Try "
+                ".min() over them, or batch='independent', where each sample has its own events."
             )
         return value.reshape(())
 

@@ -241,3 +241,26 @@ def test_second_derivatives_to_saved_times_are_refused() -> None:
     (first,) = torch.autograd.grad(ys.square().sum(), times, create_graph=True)
     with pytest.raises(ValueError, match="`save_at` must not be part of a gradient"):
         torch.autograd.grad(first.sum(), times)
+
+
+@each_gradient
+@pytest.mark.parametrize("batch", ["joint", "independent"])
+@pytest.mark.parametrize("ends", [(0.0, 1.1), (1.1, 0.0)])
+def test_jumps_stay_where_they_are_while_the_ends_move(ends, batch, gradient) -> None:
+    def switched(t: Tensor, y: Tensor) -> Tensor:
+        return torch.where(t < 0.4, -y, torch.where(t < 0.6, t * y, 2.0 - y))
+
+    controller = PIDController(rtol=1e-9, atol=1e-11, jump_points=(0.4, 0.6))
+    y0 = drawn(3, 2, leaf=False)
+
+    def end(t0, t1):
+        return odesolve(
+            switched, y0, t0, t1, controller=controller, batch=batch, gradient=gradient
+        ).y1.sum()
+
+    found = torch.autograd.grad(end(*(times := [time(t) for t in ends])), times)
+    h = 1e-5
+    for i, ours in enumerate(found):
+        moved = [[t + sign * h * (i == j) for j, t in enumerate(ends)] for sign in (1, -1)]
+        by_h = (end(*moved[0]) - end(*moved[1])) / (2 * h)
+        torch.testing.assert_close(ours, by_h, rtol=1e-5, atol=1e-7)

@@ -160,3 +160,20 @@ def test_what_a_field_prepares_is_made_where_it_is_not_given() -> None:
     layer = GapODE(WeightNormField(8).double())
     y, gaps = states(), torch.tensor([0.5, 1.0, 1.7], dtype=torch.float64)
     assert torch.equal(layer(y, gaps), layer(y, gaps, layer.prepare(y)))
+
+
+@pytest.mark.parametrize("bad", [-0.5, float("nan")])
+def test_gaps_that_are_none_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="`gaps` must be 0 or more"):
+        GapODE(Decay())(states(), torch.tensor([1.0, 2.0, bad], dtype=torch.float64))
+
+
+def test_solves_that_nobody_counts_are_forgotten_but_for_their_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("odevision.nn.gap_ode._MOST_COSTS", 10)
+    gap_ode, gaps = GapODE(Decay()), torch.ones(3, dtype=torch.float64)
+    for _ in range(25):
+        gap_ode(states(), gaps)
+    assert len(gap_ode._costs) <= 10
+    assert gap_ode.last_stats is not None and gap_ode.last_stats.nfe_forward == 2 * 25

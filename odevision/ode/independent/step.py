@@ -13,7 +13,7 @@ from odevision.ode.per_sample import select_samples
 from odevision.ode.solution import Stats
 from odevision.ode.solver import AbstractSolver, Memory, Step
 from odevision.ode.state import StateLayout
-from odevision.ode.term import ODETerm, takes_args_whole
+from odevision.ode.term import ODETerm, bind_args, takes_args_whole
 from odevision.types import State, VectorField
 
 Samples = Int64[Tensor, " rows"]
@@ -37,6 +37,7 @@ class SampleField:
         self, vector_field: VectorField, args: Any, layout: StateLayout | None, batch: int
     ) -> None:
         """Nothing is evaluated yet."""
+        bind_args(vector_field, ())  # which refuses what cannot be called
         self._args, self._batch = args, batch
         whole = not isinstance(select_samples(args, None), tuple) or takes_args_whole(vector_field)
         view = user_view(layout)
@@ -140,16 +141,39 @@ class RowTimes:
     ends: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def moved(self, t: Float[Tensor, " times"], samples: Samples) -> Float[Tensor, " times"]:
-        """The same times, with the gradients of the ends: each keeps its share of the way."""
+        """The same times, with the gradients of the ends: each keeps its share of the way.
+
+        Jumps stay where they are: t0 moves the times up to a sample's first one only, t1 those
+        behind its last.
+        """
         if self.ends == (None, None):
             return t
-        start, end = self.t0.index_select(0, samples), self.t1.index_select(0, samples)
-        share = torch.where(start == end, 1.0, (t - start) / (end - start))
-        for x, part in zip(self.ends, (1 - share, share), strict=True):
+        start, end, first, last = (
+            times.index_select(0, samples) for times in (self.t0, self.t1, *self._fixed())
+        )
+        share0 = torch.where(start == end, 0.0, (first - t) / (first - start)).clamp(0, 1)
+        share1 = torch.where(start == end, 1.0, (t - last) / (end - last)).clamp(0, 1)
+        for x, part in zip(self.ends, (share0, share1), strict=True):
             if x is not None:
                 shift = (x - x.detach()).to(t).expand(len(self.t0)).index_select(0, samples)
                 t = t + part * shift
         return t
+
+    def _fixed(self) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Each sample's first and last jump on its way; t1 and t0 where there is none."""
+        if self.jumps is None:
+            return self.t1, self.t0
+        low, high = (
+            torch.minimum(self.t0, self.t1)[:, None],
+            torch.maximum(self.t0, self.t1)[:, None],
+        )
+        inside = (self.jumps > low) & (self.jumps < high)
+        least = torch.where(inside, self.jumps, torch.inf).amin(dim=1)
+        most = torch.where(inside, self.jumps, -torch.inf).amax(dim=1)
+        is_forward, has_one = self.t1 >= self.t0, inside.any(dim=1)
+        first = torch.where(has_one, torch.where(is_forward, least, most), self.t1)
+        last = torch.where(has_one, torch.where(is_forward, most, least), self.t0)
+        return first, last
 
     def clock(
         self,
