@@ -113,18 +113,6 @@ def _load_forward_mode() -> None:
         forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
-def transposed_product(k: State, y: State) -> Product:
-    """The product w -> (df/dy)^T w, by a backward pass through the graph from y to k = f(t, y).
-
-    It leaves the graph in place, and is the same linear map for every w.
-    """
-
-    def product(w: State) -> State:
-        return pull_back(k, y, w)
-
-    return product
-
-
 def pull_back(k: State, y: State, w: State) -> State:
     """The cotangent (df/dy)^T w; 0 where k does not depend on y."""
     if not k.requires_grad:
