@@ -217,6 +217,8 @@ def arrange(words: Sequence[str], specs: Mapping[str, OptionSpec]) -> tuple[list
             continue
         spec, is_on = _find(name, specs)
         typed = text if equals else None
+        if spec.kind == "many" and spec.name in options:
+            raise UsageError(f"`{spec.name}` was given twice: put all of its values behind one")
         if spec.kind == "flag":
             options.extend(_flag_words(spec, is_on, typed, following))
         else:

@@ -57,13 +57,14 @@ def _finite(value: Any) -> Any:
 def write_json(document: Any) -> None:
     """Write one JSON document to stdout; nan and infinities become null."""
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
-    # Bytes, so that a path with unusual letters is right under any locale.
+    # Bytes, so that a path with unusual letters is right under any locale; bytes of a name that are
+    # no letters become escapes of JSON, which os.fsencode turns back.
     buffer = getattr(sys.stdout, "buffer", None)
     if buffer is None:
         print(text)
         return
     sys.stdout.flush()
-    buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     buffer.flush()
 
 

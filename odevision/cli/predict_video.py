@@ -115,13 +115,18 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
         for video in _videos(request, errors):
             try:
                 stem = re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video"
-                prediction = _watch(loaded, request, video, unused(stem))
+                written = unused(stem)
+                prediction = _watch(loaded, request, video, written)
             except (VideoReadError, OSError, SolveError) as error:
                 # An OSError is a full disk, say: the other answers stay.
                 message = error.message if isinstance(error, VideoReadError) else str(error)
                 errors.append((video.name, message))
                 continue
             predictions.append(prediction)
+            try:
+                _write_more(loaded, request, prediction, written)
+            except OSError as error:
+                errors.append((video.name, f"its probabilities could not be written: {error}"))
     if request.json:
         write_json(
             {
@@ -190,7 +195,7 @@ def _open_stdin(request: VideoRequest, *, cover: tuple[int, int] | None) -> "Str
 def _watch(
     loaded: "LoadedModel", request: VideoRequest, video: _Video, name: str
 ) -> "VideoPrediction":
-    """Answer one video and write what was asked for."""
+    """Answer one video, and write it with a caption if that was asked for."""
     from odevision.evaluation.predict_video import predict_stream
 
     folder = Path(request.out or "predictions")
@@ -220,11 +225,18 @@ def _watch(
             prediction = predict(_live_line(loaded))
         else:
             prediction = predict()
+    return prediction
+
+
+def _write_more(
+    loaded: "LoadedModel", request: VideoRequest, prediction: "VideoPrediction", name: str
+) -> None:
+    """Write the table and the picture that were asked for."""
+    folder = Path(request.out or "predictions")
     if request.csv:
         _write_csv(loaded, prediction, folder / f"{name}-probabilities.csv")
     if request.plot:
         _draw(loaded, prediction, folder / f"{name}-probabilities.png")
-    return prediction
 
 
 def _is_live(source: Any) -> bool:
@@ -269,11 +281,13 @@ def _write_captioned(
     # The writer takes frames and the prediction gives them, so one of them needs its own thread.
     frames: queue.Queue[Frame | None] = queue.Queue(maxsize=16)
     failure: list[BaseException] = []
-    is_over = threading.Event()
+    is_over, is_broken_off = threading.Event(), threading.Event()
 
     def taken() -> Iterator[Frame]:
         yield from iter(frames.get, None)
         is_over.set()
+        if is_broken_off.is_set():  # so that a part of a video takes no whole one's place
+            raise InterruptedError("the prediction was broken off")
 
     def write() -> None:
         try:
@@ -296,6 +310,9 @@ def _write_captioned(
     writer.start()
     try:
         prediction = predict(on_frame)
+    except BaseException:
+        is_broken_off.set()
+        raise
     finally:
         frames.put(None)
         writer.join()

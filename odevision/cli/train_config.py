@@ -111,6 +111,8 @@ def _from_file(path: Path, recipe: str | None) -> TrainConfig:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"`--config` {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"`--config` {path} must be text in UTF-8, which it is not") from error
     try:
         if recipe is not None:
             changes = yaml.safe_load(text) or {}

@@ -55,9 +55,16 @@ def list_files(folder: str | Path, suffixes: tuple[str, ...]) -> list[Path]:
 
     Returns:
         Paths that begin with `folder`; empty if there is none.
+
+    Raises:
+        OSError: If a folder cannot be read.
     """
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += [Path(parent, name) for name in names if _has_ending(name, suffixes)]
     return sorted(files)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import stat
 import warnings
 from pathlib import Path
 
@@ -145,15 +146,15 @@ def to_gray_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise ImageReadError(path, "a directory, not an image file")
     try:
-        num_bytes = path.stat().st_size
+        found = path.stat()
     except FileNotFoundError:
         raise ImageReadError(path, "no such file") from None
     except OSError as error:
         raise ImageReadError(path, f"cannot be opened: {_describe(error)}") from error
-    if num_bytes == 0 and path.is_file():  # a pipe has no size
+    if stat.S_ISDIR(found.st_mode):
+        raise ImageReadError(path, "a directory, not an image file")
+    if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # a pipe has no size
         raise ImageReadError(path, "the file is empty (0 bytes)")
 
 

@@ -37,6 +37,8 @@ def texture_set(preprocessing: Preprocessing, *, num: int = 1_000, seed: int = 0
     images = torch.empty(num, channels, size, size, dtype=torch.uint8)
     for index, name in enumerate(names):
         chosen = (labels == index).nonzero().flatten()
+        if not len(chosen):
+            continue
         shape = (len(chosen), channels, size, size)
         if name == "noise":
             images[chosen] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)

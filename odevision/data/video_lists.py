@@ -168,6 +168,11 @@ def _rows(file: Path) -> list[dict[str, str]]:
             numbered = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
         raise DataNotFoundError(f"{file}: no such file.") from None
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise ValueError(
+            f"{file}: must be a table of comma-separated text, got {error}. Try to save it as CSV "
+            "in UTF-8."
+        ) from error
     kinetics, plain = {"label", "youtube_id", "time_start", "time_end", "split"}, {"path", "label"}
     missing = min(kinetics - columns, (plain | {"split"}) - columns, key=len)
     if missing:

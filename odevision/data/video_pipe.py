@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import torch
 
+from odevision.data.image import MAX_PIXELS
 from odevision.data.video_container import VideoReadError, describe_error
 from odevision.data.video_frame import Frame, FrameSize
 from odevision.data.video_stream import Damage, StreamSource
@@ -59,6 +60,8 @@ def open_raw_pipe(
     check_rate(rate)
     if min(pixels) < 1:
         raise ValueError(f"`pixels` must be a height and a width above 0, got {pixels}.")
+    if pixels[0] * pixels[1] > MAX_PIXELS:
+        raise ValueError(f"`pixels` must be at most {MAX_PIXELS:,} in all, got {pixels}.")
     pipe, name = _named(pipe)
     return StreamSource(
         _raw_frames(pipe, pixels, rate),

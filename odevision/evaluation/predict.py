@@ -64,7 +64,7 @@ def _find(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]
     for path in paths:
         try:
             files.extend(find_files([path], IMAGE_SUFFIXES))
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             errors.append((str(path), str(error)))
     return files, errors
 

@@ -96,7 +96,7 @@ def find_videos(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str
     for path in paths:
         try:
             files.extend(find_files([path], VIDEO_SUFFIXES, kind="videos"))
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             errors.append((str(path), str(error)))
     return files, errors
 

@@ -8,6 +8,7 @@ inspection can.
 
 import copy
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,10 +42,14 @@ class Dependencies:
         self._is_module = isinstance(vector_field, nn.Module)
         self.watches = not _is_compiled(vector_field)
         _collect_field(vector_field, held)
+        passed: dict[int, Tensor] = {}
+        _collect(args, passed, set(), _MOST_DEPTH)
+        # Objects among the arguments are handed on as they are, as if f held what is in them.
+        inside: dict[int, Tensor] = {}
+        _collect(args, inside, set())
+        held.update((i, x) for i, x in inside.items() if i not in passed)
         self.unconfirmed = {i: x for i, x in held.items() if not x.is_leaf}
         self.found = {i: x for i, x in held.items() if x.is_leaf}
-        passed: dict[int, Tensor] = {}
-        _collect(args, passed, set())
         self.found.update(passed)
         self._only_passed = set(passed) - set(held)
 
@@ -160,8 +165,8 @@ def _collect_field(vector_field: VectorField, found: dict[int, Tensor]) -> None:
                 _collect(part, found, seen)
 
 
-def _collect(value: Any, found: dict[int, Tensor], seen: set[int]) -> None:
-    """Walk through modules, functions and containers; stop at everything else."""
+def _collect(value: Any, found: dict[int, Tensor], seen: set[int], depth: int = 0) -> None:
+    """Walk through modules, functions, containers and a few plain objects inside each other."""
     if id(value) in seen:
         return
     seen.add(id(value))
@@ -169,8 +174,10 @@ def _collect(value: Any, found: dict[int, Tensor], seen: set[int]) -> None:
         if value.requires_grad:
             found[id(value)] = value
         return
-    for part in _parts(value):
-        _collect(part, found, seen)
+    if _is_plain_object(value):
+        depth += 1
+    for part in _parts(value) if depth <= _MOST_DEPTH else ():
+        _collect(part, found, seen, depth)
 
 
 def _parts(value: Any) -> Iterable[Any]:
@@ -196,16 +203,30 @@ def _parts(value: Any) -> Iterable[Any]:
         return [x for x in value.values() if not isinstance(x, _PLAIN)]
     if isinstance(value, list | tuple):
         return [x for x in value if not isinstance(x, _PLAIN)]
-    return ()
+    return [x for x in vars(value).values() if _held(x)] if _is_plain_object(value) else ()
 
 
 _PLAIN = (int, float, complex, str, bytes, type(None))
 """Hold no tensor; there may be many of them."""
 
+_MOST_DEPTH = 3
+"""Plain objects inside each other that are opened, at every solve."""
+
+_KNOWN_MODULES = sys.stdlib_module_names | {"torch", "numpy", "odevision"}
+
+
+def _is_plain_object(value: Any) -> bool:
+    """Whether it is of a class of the user's, whose attributes may hold tensors."""
+    if isinstance(value, Tensor | nn.Module | type) or not hasattr(value, "__dict__"):
+        return False
+    home = type(value).__module__.partition(".")[0]
+    return isinstance(value, types.SimpleNamespace) or home not in _KNOWN_MODULES
+
 
 def _held(value: Any) -> bool:
     """Kinds that are worth following from an attribute or a global name."""
-    return isinstance(value, Tensor | nn.Module | list | tuple | dict | types.FunctionType)
+    kinds = Tensor | nn.Module | list | tuple | dict | types.FunctionType
+    return isinstance(value, kinds) or _is_plain_object(value)
 
 
 def _is_compiled(value: Any) -> bool:

@@ -156,8 +156,8 @@ class PIDController:
                 good = isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
             if not good:
                 raise ValueError(
-                    f"`{name}` must be a number, or a tensor of numbers, of at least 0, got "
-                    f"{value!r}. Try 1e-4."
+                    f"`{name}` must be a number of at least 0, or a tensor of such, got {value!r}. "
+                    "Try 1e-4."
                 )
         if not (isinstance(self.rtol, Tensor) or isinstance(self.atol, Tensor)):
             if self.rtol == 0 and self.atol == 0:

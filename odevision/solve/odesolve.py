@@ -204,7 +204,7 @@ def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch 
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
-                f"`event` must return a tensor of one number for all samples, got {shape}. Try "
+                f"`event` must return one number for all samples, as a tensor, got {shape}. Try "
                 ".min() over them, or batch='independent', where each sample has its own events."
             )
         return value.reshape(())

@@ -228,6 +228,12 @@ def load_checkpoint(
         if given:  # an override may be what is wrong
             raise ValueError(f"{path / CARD_FILE} with {given}: {error}") from error
         raise CheckpointError(f"{path / CARD_FILE}: {error}") from error
+    num_classes: int = model.config.num_classes  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
+    if len(card.class_names) != num_classes:
+        raise CheckpointError(
+            f"{path / CARD_FILE}: `class_names` must hold {num_classes} names, one a class of the "
+            f"model, got {len(card.class_names)}"
+        )
     load_weights(model, path / WEIGHTS_FILE, card.model_name)
     return LoadedModel(
         model=model.to(device).eval(), card=card, input_preprocessing=preprocessing, path=path

@@ -98,7 +98,7 @@ def train(
         compile_model(state.model)
     # In bf16 this puts autocast around the forward pass, and turns what comes out to float32.
     network = accelerator.prepare(state.model)
-    write_run_config(run, config)
+    run = write_run_config(run, config, resume=resume)
     with (
         contextlib.closing(progress),
         contextlib.closing(MetricsLog(run.path, num_bytes=state.log_bytes, step=state.step)) as log,

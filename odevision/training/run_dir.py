@@ -7,7 +7,6 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from odevision.training.atomic import write_synced
 from odevision.training.checkpoint import newest_checkpoint
 from odevision.training.config import TrainConfig, from_yaml, to_yaml
 
@@ -129,7 +128,7 @@ def open_run(config: TrainConfig, *, resume: bool) -> Run:
     return Run(path=path, checkpoint=checkpoint)
 
 
-def write_run_config(run: Run, config: TrainConfig) -> None:
+def write_run_config(run: Run, config: TrainConfig, *, resume: bool) -> Run:
     """Make the run's directory with its config.yaml; leave that of a resumed run as it is.
 
     Called when data and model are ready: a mistake found before leaves no directory behind.
@@ -137,11 +136,29 @@ def write_run_config(run: Run, config: TrainConfig) -> None:
     Args:
         run: from `open_run`.
         config: of the run.
+        resume: as for `open_run`.
+
+    Returns:
+        The run; in another directory of the recipe's name where a run that was started at the same
+        time was faster.
 
     Raises:
         OSError: if the directory cannot be written.
+        ValueError: if another run has begun in `config.out` since.
     """
-    if (run.path / CONFIG_FILE).exists():
-        return
-    run.path.mkdir(parents=True, exist_ok=True)
-    write_synced(run.path / CONFIG_FILE, to_yaml(config).encode())
+    if resume:
+        return run
+    while True:
+        run.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with (run.path / CONFIG_FILE).open("xb") as file:
+                file.write(to_yaml(config).encode())
+        except FileExistsError:
+            if config.out is not None:
+                raise ValueError(
+                    f"`out` must be a new or empty directory, got {run.path}, in which another run "
+                    "began meanwhile. Try another --out."
+                ) from None
+            run = dataclasses.replace(run, path=default_run_dir(config.recipe))
+            continue
+        return run

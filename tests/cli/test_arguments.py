@@ -134,3 +134,8 @@ def test_a_missing_word_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None
         parse_options(Words, [], verb="try", description="")
     assert caught.value.code == 2
     assert capsys.readouterr().out == ""
+
+
+def test_several_values_stand_behind_one_option() -> None:
+    with pytest.raises(UsageError, match="`--model.widths` was given twice"):
+        arrange(["--model.widths", "1", "--model.widths", "2"], SPECS)

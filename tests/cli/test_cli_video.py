@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -341,3 +343,30 @@ def test_odd_videos_are_answered_with_a_warning_where_one_is_due(
     assert prediction["num_frames"] >= 1
     assert warning in caplog.text
     assert warning or not caplog.records
+
+
+def test_a_table_that_cannot_be_written_keeps_the_answer(
+    invoke, video_run: Path, videos: Path, tmp_path: Path
+) -> None:
+    (video, *_), place = sorted(videos.rglob("*.mp4")), tmp_path / "file"
+    place.touch()
+    outcome = invoke("predict", video_run, video, "--csv", "--out", place, "--json")
+    assert outcome.code == 2
+    found = json.loads(outcome.out)
+    assert len(found["predictions"]) == 1
+    assert "could not be written" in found["errors"][0]["message"]
+
+
+def test_a_caption_that_was_broken_off_leaves_the_old_video(tmp_path: Path) -> None:
+    from odevision.cli.predict_video import _write_captioned
+
+    def predict(on_frame: Any) -> Any:
+        on_frame(Frame(image=torch.zeros(3, 32, 32, dtype=torch.uint8), seconds=0.0), torch.ones(1))
+        raise KeyboardInterrupt
+
+    path = tmp_path / "old.mp4"
+    path.write_bytes(b"old")
+    loaded = SimpleNamespace(card=SimpleNamespace(class_names=("a",)))
+    with pytest.raises(KeyboardInterrupt):
+        _write_captioned(predict, loaded, None, path)  # pyright: ignore[reportArgumentType]
+    assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]

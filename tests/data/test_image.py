@@ -259,3 +259,8 @@ def test_random_bytes_after_any_magic_number_raise_only_image_read_error(tmp_pat
                 read_image(path)
             except ImageReadError:
                 pass
+
+
+def test_a_name_that_no_file_can_have_is_an_unreadable_image(tmp_path: Path) -> None:
+    with pytest.raises(ImageReadError, match="cannot be opened"):
+        read_image(tmp_path / f"{'long' * 100}.jpg")

@@ -34,3 +34,9 @@ def test_pictures_fit_the_network_and_are_not_blank(preprocessing: Preprocessing
 def test_a_number_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="`num` must be at least 1, got 0"):
         texture_set(COLOR, num=0)
+
+
+@pytest.mark.parametrize("num", range(1, 8))
+def test_a_few_textures_are_the_first_kinds(num: int) -> None:
+    few = texture_set(COLOR, num=num)
+    assert few.labels.tolist() == list(range(num))

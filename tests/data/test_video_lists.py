@@ -154,3 +154,10 @@ def test_a_list_of_missing_videos_is_refused(tmp_path: Path) -> None:
         load_video_csv(tmp_path / "k.csv", "train")
     with pytest.raises(DataNotFoundError, match="no such file"):
         load_video_csv(tmp_path / "gone.csv", "train")
+
+
+def test_a_table_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "videos.csv"
+    file.write_bytes("path,label,split\nv.mp4,Kn\xf6del,train\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"videos.csv: must be a table.*CSV in UTF-8"):
+        load_video_csv(file, "train")

@@ -32,6 +32,21 @@ class Outside(nn.Module):
         return -holder.w * torch.sin(y)
 
 
+class Holding(nn.Module):
+    """A module with a plain object of two weights, of which the second one is needed late."""
+
+    def __init__(self, holder: types.SimpleNamespace) -> None:
+        super().__init__()
+        self.holder = holder
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return late(t, y, self.holder)
+
+
+def late(t: Tensor, y: Tensor, holder: types.SimpleNamespace) -> Tensor:
+    return -(holder.early if t < 0.5 else holder.inner.late) * torch.sin(y)
+
+
 class Attributes(dict):
     __getattr__ = dict.__getitem__
 
@@ -57,6 +72,21 @@ def test_a_tensor_that_only_watching_finds_gets_its_gradient(gradient) -> None:
     for field in fields:
         exact = gradient_of(holder.w, field, (holder,), Direct())
         ours = gradient_of(holder.w, field, (holder,), gradient)
+        torch.testing.assert_close(ours, exact, rtol=1e-5, atol=0)
+
+
+@each
+@pytest.mark.parametrize("place", ["module", "closure", "args"])
+def test_a_tensor_in_an_object_that_is_needed_late_gets_its_gradient(place: str, gradient) -> None:
+    holder = types.SimpleNamespace(early=weight(), inner=types.SimpleNamespace(late=weight()))
+    field, args = {
+        "module": (Holding(holder), ()),
+        "closure": (lambda t, y: late(t, y, holder), ()),
+        "args": (late, (holder,)),
+    }[place]
+    for w in (holder.early, holder.inner.late):
+        exact = gradient_of(w, field, args, Direct())
+        ours = gradient_of(w, field, args, gradient)
         torch.testing.assert_close(ours, exact, rtol=1e-5, atol=0)
 
 

@@ -239,6 +239,7 @@ def test_card_of_another_model_is_refused(
         ({"model": {"chanels": 3}}, "chanels"),
         ({"preprocessing": {}}, "card.json"),
         ({"class_names": 3}, "not a card"),
+        ({"class_names": ["a", "b"]}, "`class_names` must hold 10 names"),
         ({"surprise": 1}, "surprise"),
         ({"step": "many"}, "`step` must be"),
     ],

@@ -128,7 +128,7 @@ def _walk(
             return inputs.field(t, y)
         # Each step moves with its own two times, which is the derivative of what was computed.
         clock = Clock(nodes[i], nodes[i + 1], (grid[i], grid[i + 1]))
-        return inputs.field(clock.time(t, y), y) * clock.rate(y)
+        return inputs.field(clock.time(t, y), y) * clock.rate(t, y)
 
     solution = odesolve(
         field,
