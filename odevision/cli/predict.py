@@ -1,6 +1,7 @@
 """`odevision predict`: the classes of images, or with a network of videos those of videos."""
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -238,7 +239,7 @@ def _note_calibration(loaded: "LoadedModel", model: str, *, abstain: bool) -> No
         never = "; it never says `unknown`" if abstain else ""
         note = (
             f"note: {model} is not calibrated: its probabilities are as trained{never}. Try "
-            f"`odevision calibrate {model}`."
+            f"`odevision calibrate {shlex.quote(model)}`."
         )
     elif calibration.solver != loaded.card.solver:
         note = "note: the model was calibrated under other solver settings than those given."

@@ -98,9 +98,7 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
     Returns:
         The exit code: 2 if a video could not be read.
     """
-    from odevision.data.video_container import VideoReadError
     from odevision.evaluation.streaming import can_stream
-    from odevision.ode.solution import SolveError
 
     request.check()
     if request.caption and not can_stream(loaded):
@@ -110,23 +108,12 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
         )
     predictions: list[VideoPrediction] = []
     errors: list[tuple[str, str]] = []
-    unused = unused_names()
+    interruption = None
     with only_results_on_stdout() if request.json else contextlib.nullcontext():
-        for video in _videos(request, errors):
-            try:
-                stem = re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video"
-                written = unused(stem)
-                prediction = _watch(loaded, request, video, written)
-            except (VideoReadError, OSError, SolveError) as error:
-                # An OSError is a full disk, say: the other answers stay.
-                message = error.message if isinstance(error, VideoReadError) else str(error)
-                errors.append((video.name, message))
-                continue
-            predictions.append(prediction)
-            try:
-                _write_more(loaded, request, prediction, written)
-            except OSError as error:
-                errors.append((video.name, f"its probabilities could not be written: {error}"))
+        try:
+            _watch_all(loaded, request, predictions, errors)
+        except KeyboardInterrupt as stop:  # the answers so far are shown first
+            interruption = stop
     if request.json:
         write_json(
             {
@@ -138,7 +125,36 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
         _show(predictions)
     for path, message in errors:
         say_error(f"{path}: {message}")
+    if interruption is not None:
+        raise interruption
     return 2 if errors else 0
+
+
+def _watch_all(
+    loaded: "LoadedModel",
+    request: VideoRequest,
+    predictions: "list[VideoPrediction]",
+    errors: list[tuple[str, str]],
+) -> None:
+    """Add what is found in each video, or why nothing is."""
+    from odevision.data.video_container import VideoReadError
+    from odevision.ode.solution import SolveError
+
+    unused = unused_names()
+    for video in _videos(request, errors):
+        name = unused(re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video")
+        try:
+            prediction = _watch(loaded, request, video, name)
+        except (VideoReadError, OSError, SolveError) as error:
+            # An OSError is a full disk, say: the other answers stay.
+            message = error.message if isinstance(error, VideoReadError) else str(error)
+            errors.append((video.name, message))
+            continue
+        predictions.append(prediction)
+        try:
+            _write_more(loaded, request, prediction, name)
+        except OSError as error:
+            errors.append((video.name, f"its probabilities could not be written: {error}"))
 
 
 class _Video(NamedTuple):

@@ -97,6 +97,8 @@ def open_run(config: TrainConfig, *, resume: bool) -> Run:
         ValueError: if there is nothing to resume, the config differs from the run's in more than
             `MAY_CHANGE`, or the directory of a new run is in use.
     """
+    if config.out == "":
+        raise ValueError("`out` must be a directory, got ''. Try --out runs/NAME, or leave it out.")
     if not resume:
         path = Path(config.out) if config.out else default_run_dir(config.recipe)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):

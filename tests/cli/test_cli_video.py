@@ -370,3 +370,22 @@ def test_a_caption_that_was_broken_off_leaves_the_old_video(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         _write_captioned(predict, loaded, None, path)  # pyright: ignore[reportArgumentType]
     assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
+
+
+def test_ctrl_c_in_a_list_of_videos_shows_the_answers_so_far(
+    invoke, video_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from odevision.evaluation import predict_video
+
+    first, second, *_ = sorted(videos.rglob("*.mp4"))
+    predict_stream = predict_video.predict_stream
+
+    def stopped_at_second(loaded: Any, source: Any, **options: Any) -> Any:
+        if source.path == second:
+            raise KeyboardInterrupt
+        return predict_stream(loaded, source, **options)
+
+    monkeypatch.setattr(predict_video, "predict_stream", stopped_at_second)
+    outcome = invoke("predict", video_run, first, second, "--json")
+    assert outcome.code == 130
+    assert [one["path"] for one in json.loads(outcome.out)["predictions"]] == [str(first)]

@@ -75,3 +75,8 @@ def test_runs_that_begin_at_once_get_directories_of_their_own(
     write_run_config(runs[0], named, resume=False)
     with pytest.raises(ValueError, match="another run began meanwhile. Try another --out"):
         write_run_config(runs[1], named, resume=False)
+
+
+def test_an_empty_name_is_no_directory(small_config) -> None:
+    with pytest.raises(ValueError, match="`out` must be a directory, got ''"):
+        open_run(small_config(out=""), resume=False)
