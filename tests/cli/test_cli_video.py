@@ -358,7 +358,7 @@ def test_a_table_that_cannot_be_written_keeps_the_answer(
 
 
 def test_a_caption_that_was_broken_off_leaves_the_old_video(tmp_path: Path) -> None:
-    from odevision.cli.predict_video import _write_captioned
+    from odevision.cli.caption_video import write_captioned
 
     def predict(on_frame: Any) -> Any:
         on_frame(Frame(image=torch.zeros(3, 32, 32, dtype=torch.uint8), seconds=0.0), torch.ones(1))
@@ -368,7 +368,7 @@ def test_a_caption_that_was_broken_off_leaves_the_old_video(tmp_path: Path) -> N
     path.write_bytes(b"old")
     loaded = SimpleNamespace(card=SimpleNamespace(class_names=("a",)))
     with pytest.raises(KeyboardInterrupt):
-        _write_captioned(predict, loaded, None, path)  # pyright: ignore[reportArgumentType]
+        write_captioned(predict, loaded, None, path)  # pyright: ignore[reportArgumentType]
     assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
 
 
