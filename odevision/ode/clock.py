@@ -5,6 +5,7 @@ time a row.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -49,7 +50,7 @@ class Clock:
         t = self._tensor(t, like)
         if self.t0 == self.t1:
             return t + shift1
-        first, last = self._fixed()
+        first, last = self._fixed
         share0 = ((first - t) / (first - self.t0)).clamp(0, 1)
         share1 = ((t - last) / (self.t1 - last)).clamp(0, 1)
         return t + (shift0 * share0 + shift1 * share1)
@@ -57,7 +58,7 @@ class Clock:
     def rate(self, t: float | Scalar, like: Tensor) -> Scalar:
         """dT/dt at t, which is never a jump itself."""
         shift0, shift1 = self._shifts(like)
-        t, (first, last) = self._tensor(t, like), self._fixed()
+        t, (first, last) = self._tensor(t, like), self._fixed
         sign = math.copysign(1.0, self.t1 - self.t0)
         moved0, moved1 = sign * (first - t) >= 0, sign * (t - last) >= 0
         return 1 + (moved1 * shift1 / (self.t1 - last) - moved0 * shift0 / (first - self.t0))
@@ -67,6 +68,7 @@ class Clock:
             return t
         return torch.full((), t, dtype=like.real.dtype, device=like.device)
 
+    @functools.cached_property
     def _fixed(self) -> tuple[float, float]:
         """The first and the last jump on the way; t1 and t0 where there is none."""
         low, high = min(self.t0, self.t1), max(self.t0, self.t1)

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from odevision.training.atomic import write_synced
 from odevision.training.checkpoint import newest_checkpoint
 from odevision.training.config import TrainConfig, from_yaml, to_yaml
 
@@ -152,9 +153,9 @@ def write_run_config(run: Run, config: TrainConfig, *, resume: bool) -> Run:
         return run
     while True:
         run.path.mkdir(parents=True, exist_ok=True)
+        file = run.path / CONFIG_FILE
         try:
-            with (run.path / CONFIG_FILE).open("xb") as file:
-                file.write(to_yaml(config).encode())
+            file.touch(exist_ok=False)
         except FileExistsError:
             if config.out is not None:
                 raise ValueError(
@@ -163,4 +164,5 @@ def write_run_config(run: Run, config: TrainConfig, *, resume: bool) -> Run:
                 ) from None
             run = dataclasses.replace(run, path=default_run_dir(config.recipe))
             continue
+        write_synced(file, to_yaml(config).encode())
         return run
