@@ -171,8 +171,7 @@ def _show(path: Path, calibration: "Calibration") -> None:
     console.print(areas)
 
 
-def _draw(loaded: "LoadedModel", found: "CalibratedModel", out: str | None) -> None:
-    from odevision.cli.evaluate_measure import picture_folder
+def _draw(loaded: "LoadedModel", found: "CalibratedModel", folder: Path) -> None:
     from odevision.cli.model import short_name
     from odevision.evaluation.calibration import calibrate_logits, reliability_bins
     from odevision.visual import plot_reliability, save_figure
@@ -187,7 +186,7 @@ def _draw(loaded: "LoadedModel", found: "CalibratedModel", out: str | None) -> N
     ]
     title = f"{short_name(loaded)}: {calibration.num_images:,} validation images"
     figure = plot_reliability(panels, title=title)
-    path = save_figure(figure, picture_folder(loaded, out) / "reliability.png")
+    path = save_figure(figure, folder / "reliability.png")
     notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
@@ -207,15 +206,16 @@ def run(words: Sequence[str], *, verb: str = "calibrate") -> int:
     if options.out is not None and not options.plot:
         raise UsageError("`--out` is the folder for the picture: add --plot to draw it")
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
+        from odevision.cli.evaluate_measure import picture_folder
         from odevision.cli.model import load_model
 
-        loaded, found = calibrate_and_write(
-            load_model(options.model, device=options.device), options
-        )
+        loaded = load_model(options.model, device=options.device)
+        folder = picture_folder(loaded, options.out) if options.plot else None
+        loaded, found = calibrate_and_write(loaded, options)
     if options.json:
         write_json({"checkpoint": str(loaded.path), **dataclasses.asdict(found.calibration)})
     else:
         _show(loaded.path, found.calibration)
-    if options.plot:
-        _draw(loaded, found, options.out)
+    if folder is not None:
+        _draw(loaded, found, folder)
     return 0

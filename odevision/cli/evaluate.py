@@ -204,6 +204,7 @@ def _evaluate(loaded: "LoadedModel", options: EvaluateOptions) -> Report:
     from odevision.evaluation.calibration import calibration_report
     from odevision.evaluation.evaluate import summarize
 
+    folder = picture_folder(loaded, options.out) if options.plot else None
     subject = _answer(loaded, options)
     report = Report(
         evaluation=summarize(subject.loaded, subject.image_set, subject.answers),
@@ -219,8 +220,7 @@ def _evaluate(loaded: "LoadedModel", options: EvaluateOptions) -> Report:
         report.corruptions = measure_corruptions(subject)
     if options.ood:
         report.ood = measure_unknown(subject)
-    if options.plot:
-        folder = picture_folder(subject.loaded, options.out)
+    if folder is not None:
         report.figures = {
             str(folder / name): figure for name, figure in draw(subject, report).items()
         }

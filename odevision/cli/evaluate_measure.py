@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odevision.cli.output import folder_to_write
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -214,10 +216,20 @@ def _examples(subject: Subject) -> dict[str, Any]:
 
 
 def picture_folder(loaded: "LoadedModel", out: str | None) -> Path:
-    """Return where pictures go: `out`, else the run's `plots`, else `plots/NAME`."""
+    """Make and return the folder of pictures: `out`, or the run's `plots`, or `plots/NAME`.
+
+    Args:
+        loaded: the model.
+        out: as the user named it.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     from odevision.cli.model import run_directory, short_name
 
     if out is not None:
-        return Path(out)
+        return folder_to_write(out)
     run_dir = run_directory(loaded)
-    return run_dir / "plots" if run_dir is not None else Path("plots") / short_name(loaded)
+    return folder_to_write(
+        run_dir / "plots" if run_dir is not None else Path("plots") / short_name(loaded)
+    )

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -79,14 +80,15 @@ def evaluate_videos(loaded: "LoadedModel", request: VideoEvaluationRequest) -> i
     Returns:
         The exit code.
     """
+    folder = picture_folder(loaded, request.out) if request.plot else None
     with only_results_on_stdout() if request.json else contextlib.nullcontext():
         report = _measure(loaded, request)
     if request.json:
         write_json(_document(report))
     else:
         _show(report)
-    if request.plot:
-        _draw(loaded, request, report)
+    if folder is not None:
+        _draw(loaded, report, folder)
     return 0
 
 
@@ -198,13 +200,12 @@ def _show(report: _Report) -> None:
         console.print(table)
 
 
-def _draw(loaded: "LoadedModel", request: VideoEvaluationRequest, report: _Report) -> None:
+def _draw(loaded: "LoadedModel", report: _Report, folder: Path) -> None:
     from odevision.cli.model import short_name
     from odevision.cli.plot_video import draw_confusion, draw_share_watched
     from odevision.visual import save_figure
 
     name, found = short_name(loaded), report.evaluation
-    folder = picture_folder(loaded, request.out)
     figures = {"confusion.png": draw_confusion(name, found)}
     if report.watched is not None:
         figures["share_watched.png"] = draw_share_watched(name, found, report.watched)

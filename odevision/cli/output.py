@@ -4,12 +4,16 @@ import contextlib
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
+from rich.text import Text
+
+from odevision.cli.errors import UsageError
 
 _PLAIN_WIDTH = 140
 """Columns of a table written to a file or a pipe, where there is no screen to fit."""
@@ -31,15 +35,22 @@ def say_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
 
+class _NotesHandler(logging.Handler):
+    """Writes a log message to stderr in one line, so that it can be searched."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = Text(f"{record.levelname:8}", f"logging.level.{record.levelname.lower()}")
+            notes_console().print(level.append(f" {record.getMessage()}", ""), soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
 def set_up_logging() -> None:
     """Show the library's log messages on stderr; called once, more calls change nothing."""
     logger = logging.getLogger("odevision")
-    if not any(isinstance(handler, RichHandler) for handler in logger.handlers):
-        handler = RichHandler(
-            console=notes_console(), show_time=False, show_path=False, markup=False
-        )
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    if not any(isinstance(handler, _NotesHandler) for handler in logger.handlers):
+        logger.addHandler(_NotesHandler())
         logger.setLevel(logging.INFO)
 
 
@@ -52,6 +63,27 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
+
+
+def folder_to_write(path: str | Path) -> Path:
+    """Make a folder for results, before the work whose results it takes.
+
+    Args:
+        path: of the folder.
+
+    Raises:
+        UsageError: it cannot be made, or not be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"`--out` must be a folder that can be made, got {folder}: {error.strerror}"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"`--out` must be a folder that can be written, got {folder}")
+    return folder
 
 
 def write_json(document: Any) -> None:

@@ -24,6 +24,7 @@ from odevision.cli.options import (
     Tolerance,
 )
 from odevision.cli.output import (
+    folder_to_write,
     notes_console,
     only_results_on_stdout,
     results_console,
@@ -308,6 +309,7 @@ def _run_images(loaded: "LoadedModel", options: PredictOptions) -> int:
         )
     if options.out is not None and not options.plot:
         raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
+    folder = folder_to_write(options.out or "predictions") if options.plot else None
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
         from odevision.evaluation.predict import predict_images
 
@@ -330,8 +332,8 @@ def _run_images(loaded: "LoadedModel", options: PredictOptions) -> int:
         )
     elif predictions:
         _show(predictions)
-    if options.plot:
-        _draw(loaded, predictions, Path(options.out or "predictions"))
+    if folder is not None:
+        _draw(loaded, predictions, folder)
     for path, message in errors:
         say_error(f"{path}: {message}")
     return 2 if errors else 0

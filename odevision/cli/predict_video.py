@@ -15,6 +15,7 @@ from rich.text import Text
 from odevision.cli.caption_video import write_captioned
 from odevision.cli.errors import UsageError
 from odevision.cli.output import (
+    folder_to_write,
     notes_console,
     only_results_on_stdout,
     results_console,
@@ -69,6 +70,16 @@ class VideoRequest:
     out: str | None
     json: bool
 
+    @property
+    def writes(self) -> bool:
+        """Whether files are written."""
+        return self.csv or self.plot or self.caption
+
+    @property
+    def folder(self) -> Path:
+        """Where they go."""
+        return Path(self.out or "predictions")
+
     def check(self) -> None:
         """Refuse options that do not fit each other.
 
@@ -81,7 +92,7 @@ class VideoRequest:
             raise UsageError("`--camera` says which camera to watch: add --webcam")
         if self.webcam and self.image_rate is not None:
             raise UsageError("`--image-rate` is for images: a camera has a rate of its own")
-        if self.out is not None and not (self.csv or self.plot or self.caption):
+        if self.out is not None and not self.writes:
             raise UsageError("`--out` is the folder for --csv, --plot and --caption: add one")
         if self.raw is not None and _STDIN not in self.paths:
             raise UsageError("`--raw` says how frames come on standard input: the PATH must be -")
@@ -107,6 +118,8 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
             "`--caption` needs a network that answers after each frame, got "
             f"{loaded.card.model_name}, which takes whole clips only: leave it out"
         )
+    if request.writes:
+        folder_to_write(request.folder)
     predictions: list[VideoPrediction] = []
     errors: list[tuple[str, str]] = []
     interruption = None
@@ -215,7 +228,6 @@ def _watch(
     """Answer one video, and write it with a caption if that was asked for."""
     from odevision.evaluation.predict_video import predict_stream
 
-    folder = Path(request.out or "predictions")
     # Shrunk by the decoder, as for training and evaluation: the same frames, the same answers.
     small = loaded.clip_preprocessing.size
     cover = None if request.caption and video.is_once else small
@@ -232,7 +244,7 @@ def _watch(
                 on_frame=on_frame,
             )
 
-        path = folder / f"{name}-caption.mp4"
+        path = request.folder / f"{name}-caption.mp4"
         if request.caption and video.is_once:
             prediction = write_captioned(predict, loaded, None, path)
         elif request.caption:
@@ -249,11 +261,10 @@ def _write_more(
     loaded: "LoadedModel", request: VideoRequest, prediction: "VideoPrediction", name: str
 ) -> None:
     """Write the table and the picture that were asked for."""
-    folder = Path(request.out or "predictions")
     if request.csv:
-        _write_csv(loaded, prediction, folder / f"{name}-probabilities.csv")
+        _write_csv(loaded, prediction, request.folder / f"{name}-probabilities.csv")
     if request.plot:
-        _draw(loaded, prediction, folder / f"{name}-probabilities.png")
+        _draw(loaded, prediction, request.folder / f"{name}-probabilities.png")
 
 
 def _is_live(source: Any) -> bool:
@@ -275,7 +286,6 @@ def _live_line(loaded: "LoadedModel") -> Callable[["Frame", Any], None]:
 
 
 def _write_csv(loaded: "LoadedModel", prediction: "VideoPrediction", path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as text:
         writer = csv.writer(text)
         writer.writerow(["seconds", *loaded.card.class_names])

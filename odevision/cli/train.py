@@ -119,15 +119,28 @@ def _next_video_commands(config: "TrainConfig", run_dir: Path) -> list[str]:
     ]
 
 
-def _next_commands(config: "TrainConfig", run_dir: Path, examples: Path | None) -> list[str]:
+def _next_commands(config: "TrainConfig", data: "DataConfig", run_dir: Path) -> list[str]:
     run = shlex.quote(str(run_dir))
     root = f" --data-root {shlex.quote(config.data_root)}" if config.data_root else ""
+    examples = _write_examples(config, data, run_dir)
     pictures = "photo.jpg" if examples is None else shlex.quote(str(examples))
-    return [
-        f"odevision evaluate {run}{root}",
-        f"odevision predict {run} {pictures}",
-        f"odevision plot {run}{root}",
-    ]
+    predict = f"odevision predict {run} {pictures}"
+    if not _has_test_images(config, data):
+        return [predict]
+    return [f"odevision evaluate {run}{root}", predict, f"odevision plot {run}{root}"]
+
+
+def _has_test_images(config: "TrainConfig", data: "DataConfig") -> bool:
+    """Whether there is something to evaluate on: a folder may hold training images alone."""
+    from odevision.data.sources import load_split
+
+    try:
+        load_split(
+            data.name, "test", data_root=config.data_root, image_size=data.image_size, limit=1
+        )
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _finish(config: "TrainConfig", result: "TrainResult") -> int:
@@ -147,7 +160,7 @@ def _finish(config: "TrainConfig", result: "TrainResult") -> int:
         return 130  # the loop has said where it was saved and how to go on
     if isinstance(config.data, DataConfig):
         _calibrate(config, run_dir)
-        commands = _next_commands(config, run_dir, _write_examples(config, config.data, run_dir))
+        commands = _next_commands(config, config.data, run_dir)
     else:
         commands = _next_video_commands(config, run_dir)
     print("Next:")

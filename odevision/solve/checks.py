@@ -140,7 +140,7 @@ def read_time(name: str, value: Number | Tensor) -> float:
     if count != 1:  # of a tensor, or an array
         raise ValueError(
             f"`{name}` must be one number, got {count}. Try "
-            "batch='independent' where each sample has its own."
+            "batch='independent' and a tensor of shape (batch,) where each sample has its own."
         )
     if mapped(value):
         raise ValueError(_NOT_MAPPED.format(name))

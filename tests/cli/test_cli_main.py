@@ -1,4 +1,5 @@
 import importlib
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 import odevision
 from odevision.cli import main as main_module
 from odevision.cli.main import VERBS
+from odevision.cli.output import set_up_logging
 
 
 def test_without_words_the_help_names_all_verbs(invoke: Callable) -> None:
@@ -86,3 +88,13 @@ def test_ctrl_c_exits_with_130(invoke: Callable, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(main_module, "_run", interrupt)
     assert invoke("models").code == 130
+
+
+def test_a_note_of_the_library_is_one_line_of_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging()
+    set_up_logging()
+    text = "a long [red] path: " + "folder/" * 40
+    logging.getLogger("odevision.data").warning("%s", text)
+    captured = capsys.readouterr()
+    assert captured.err == f"WARNING  {text}\n"
+    assert captured.out == ""

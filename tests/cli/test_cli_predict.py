@@ -177,3 +177,14 @@ def test_a_folder_for_pictures_without_pictures_is_refused(
     outcome = invoke("predict", trained_run, digits[0], "--out", "x")
     assert outcome.code == 2
     assert "add --plot" in outcome.err
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate", "calibrate", "plot"])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
+    verb: str, trained_run: Path, digits: list[Path], invoke: Callable
+) -> None:
+    words = {"predict": [digits[0], "--plot"], "plot": []}.get(verb, ["--plot"])
+    outcome = invoke(verb, trained_run, *words, "--out", digits[1])
+    assert outcome.code == 2
+    assert f"`--out` must be a folder that can be made, got {digits[1]}" in outcome.err
+    assert outcome.out == ""

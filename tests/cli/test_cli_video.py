@@ -185,7 +185,7 @@ def test_a_caption_without_a_frame_or_a_place_ends_with_an_error(
     for words, message in (
         ([tmp_path / "shots", "--image-rate", "4", "--out", new], "gave not one frame"),
         ([video, "--top", "0", "--out", new], "`top` must be at least 1"),
-        ([video, "--out", file], "cannot be written"),
+        ([video, "--out", file], "must be a folder that can be made"),
     ):
         outcome = invoke("predict", video_run, *words, "--caption")
         assert outcome.code != 0 and message in " ".join(outcome.err.split())
@@ -348,9 +348,9 @@ def test_odd_videos_are_answered_with_a_warning_where_one_is_due(
 def test_a_table_that_cannot_be_written_keeps_the_answer(
     invoke, video_run: Path, videos: Path, tmp_path: Path
 ) -> None:
-    (video, *_), place = sorted(videos.rglob("*.mp4")), tmp_path / "file"
-    place.touch()
-    outcome = invoke("predict", video_run, video, "--csv", "--out", place, "--json")
+    video, *_ = sorted(videos.rglob("*.mp4"))
+    (tmp_path / f"{video.stem}-probabilities.csv").mkdir()
+    outcome = invoke("predict", video_run, video, "--csv", "--out", tmp_path, "--json")
     assert outcome.code == 2
     found = json.loads(outcome.out)
     assert len(found["predictions"]) == 1

@@ -1,5 +1,6 @@
 """`odevision train folder` on a folder of a few pictures, from the command line to a prediction."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,11 +34,20 @@ def pictures(tmp_path: Path) -> Path:
 def test_a_folder_is_trained_evaluated_and_predicted(invoke: Callable, pictures: Path) -> None:
     trained = invoke("train", "folder", "--data", pictures, *QUICK, "--out", "run")
     assert trained.code == 0, trained.err
+    assert "odevision evaluate run" in trained.out
     assert load_checkpoint("run").card.class_names == ("blue", "green", "red")
     evaluated = invoke("evaluate", "run")
     assert evaluated.code == 0, evaluated.err
     predicted = invoke("predict", "run", pictures / "val" / "red" / "0.png")
     assert predicted.code == 0, predicted.err
+
+
+def test_without_test_images_no_evaluation_is_proposed(invoke: Callable, pictures: Path) -> None:
+    shutil.rmtree(pictures / "val")
+    trained = invoke("train", "folder", "--data", pictures, *QUICK, "--out", "run")
+    assert trained.code == 0, trained.err
+    assert "odevision predict run" in trained.out
+    assert "odevision evaluate" not in trained.out
 
 
 def test_a_backbone_is_fine_tuned_from_files_with_every_augmentation(
