@@ -32,6 +32,7 @@ def encode(
     container: str | None = None,
     options: dict[str, str] | None = None,
     with_sound: bool = False,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Write a file by PyAV itself: gray frames, all of them key frames."""
     import av
@@ -41,6 +42,8 @@ def encode(
         stream.height, stream.width = sizes[0]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = 1
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if with_sound:
             sound: Any = output.add_stream("mp2", rate=44100)
         for i, (height, width) in enumerate(sizes):

@@ -15,13 +15,11 @@ from odevision.data.image import (
     check_image_header,
     read_image,
 )
-from odevision.data.locate import DataNotFoundError
+from odevision.data.locate import DataNotFoundError, find_test_folder
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.read_many import read_many
 
 logger = logging.getLogger(__name__)
-
-_TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
 def class_names_of(folder: str | Path) -> tuple[str, ...]:
@@ -126,14 +124,11 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _split_folder(folder: Path, split: Literal["train", "test"]) -> Path:
-    names = ("train",) if split == "train" else _TEST_FOLDERS
-    for name in names:
-        if (folder / name).is_dir():
-            if split == "test" and name != "test":
-                logger.warning("%s has no test folder; %s serves as test data", folder, name)
-            return folder / name
+    found = folder / "train" if split == "train" else find_test_folder(folder)
+    if found is not None and found.is_dir():
+        return found
     raise DataNotFoundError(
-        f"{folder}: has no {split} data. Try the layout {folder / names[0]}/CLASS/IMAGE.jpg."
+        f"{folder}: has no {split} data. Try the layout {folder / split}/CLASS/IMAGE.jpg."
     )
 
 

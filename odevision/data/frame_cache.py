@@ -28,7 +28,7 @@ from odevision.data.video import open_video
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every key: a change of what is stored makes new files."""
 
 _MAX_OPEN = 4096
@@ -117,13 +117,13 @@ class FrameCache:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
     def _decode(self, path: Path) -> CachedVideo:
-        images, seconds = [], []
+        # Before a file that still grows is read: its whole has another key.
+        file, images, seconds = self._file_of(path), [], []
         with open_video(path, cover=self.preprocessing.size) as reader:
             for frame in reader:
                 images.append(self.preprocessing.to_uint8(frame.image))
                 seconds.append(frame.seconds)
         video = CachedVideo(torch.stack(images), torch.tensor(seconds, dtype=torch.float64))
-        file = self._file_of(path)
         try:
             _write(file, video)
         except OSError as error:

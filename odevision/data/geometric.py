@@ -67,7 +67,22 @@ def rotate_and_zoom(
     """
     signed = 2 * uniform - 1
     angles = torch.deg2rad(signed[:, 0] * rotation_degrees)
-    zooms = 1 + signed[:, 1] * scale
+    return rotate(images, angles, 1 + signed[:, 1] * scale)
+
+
+def rotate(
+    images: Pictures, angles: Float[Tensor, " batch"], zooms: Float[Tensor, " batch"]
+) -> Pictures:
+    """Turn each image about its center by its angle, and magnify it.
+
+    Args:
+        images: On any device.
+        angles: In radians, on the images' device.
+        zooms: Above 1 magnifies.
+
+    Returns:
+        New images.
+    """
     height, width = images.shape[2:]
     # The grid's coordinates run from -1 to 1 along each side, so of an image that is not square
     # a rotation must be stretched.

@@ -21,7 +21,8 @@ def load_hmdb51(root: Path, split: Literal["train", "test"], *, split_index: int
 
     The layout is that of the two archives, unpacked: `hmdb51_org/CLASS/*.avi` beside
     `testTrainMulti_7030_splits/CLASS_test_split1.txt`. A group is what the name has before the
-    class: the film or the web video that the clip was cut from.
+    class: the film or the web video that the clip was cut from. The official lists divide a film's
+    clips class by class, so that one may be in training with one class and in test with another.
 
     Args:
         root: Folder that holds both.

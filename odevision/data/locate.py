@@ -21,6 +21,23 @@ class DataNotFoundError(FileNotFoundError):
     """A data set's files are not there; the message says where they were sought and what to do."""
 
 
+TEST_NAMES = ("test", "val", "valid", "validate", "validation")
+"""Folders and words that mean the test split of a data set of one's own, the first one preferred:
+validation is taken out of the training split."""
+
+
+def find_test_folder(folder: Path) -> Path | None:
+    """Return the folder of the test split in a data set of one's own, None if there is none.
+
+    Args:
+        folder: DIR of DIR/test or, with a warning, DIR/val.
+    """
+    found = next((place for name in TEST_NAMES if (place := folder / name).is_dir()), None)
+    if found is not None and found.name != TEST_NAMES[0]:
+        logger.warning("%s has no test folder; %s serves as test data", folder, found.name)
+    return found
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
     """One way in which a data set's official files lie on disk.

@@ -1,8 +1,9 @@
 """RandAugment (Cubuk et al. 2019, arXiv 1909.13719): a few operations drawn for each image.
 
-The operations and their strengths are torchvision's. Two things differ: all images of a batch that
-drew the same operation are changed in one call, and what comes in from outside the image is its
-reflection, not black. All work on values 0 to 255.
+The operations and their strengths are torchvision's. All images of a batch that drew the same one
+are changed in one call. Besides, what comes in from outside an image is its reflection and not
+black, pixels are interpolated, shears keep the center in place and not a corner, and sharpness
+reaches to the border. All work on values 0 to 255.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odevision.data.color import Colors, blend, luma
-from odevision.data.geometric import warp
+from odevision.data.geometric import rotate, warp
 
 LARGEST_MAGNITUDE = 30
 """Strengths run from 0 to this, as in torchvision."""
@@ -81,15 +82,7 @@ def _translate_y(images: Colors, strength: Strengths) -> Colors:
 
 
 def _rotate(images: Colors, strength: Strengths) -> Colors:
-    height, width = images.shape[2:]
-    angles = torch.deg2rad(30 * strength)
-    entries = {
-        (0, 0): angles.cos(),
-        (0, 1): -angles.sin() * height / width,
-        (1, 0): angles.sin() * width / height,
-        (1, 1): angles.cos(),
-    }
-    return _affine(images, entries)
+    return rotate(images, torch.deg2rad(30 * strength), torch.ones_like(strength))
 
 
 def _brightness(images: Colors, strength: Strengths) -> Colors:

@@ -16,6 +16,7 @@ from odevision.data.video_container import (
     import_av,
     open_container,
     stated_duration,
+    stated_pixel_aspect,
     stated_rate,
 )
 from odevision.data.video_frame import Frame, FrameSize, PictureConverter
@@ -72,7 +73,8 @@ class VideoReader:
         path: The file.
         frame_rate: Frames a second on average; `FALLBACK_RATE` where the file states none.
         duration_seconds: As the file states it, None if it does not.
-        size: Height and width of the upright frames in the file, in pixels.
+        size: Height and width of the upright frames in the file, in square pixels: a file whose
+            pixels are wide or narrow is stretched as a player does.
         frame_size: Height and width of the frames that are given.
         start_seconds: Time in the file of what is second 0 here.
         is_complete: False once frames were found missing or broken.
@@ -98,7 +100,8 @@ class VideoReader:
                     "not one frame of it can be decoded; expected at least one. The file may be "
                     "cut off or damaged: try fetching it again.",
                 )
-            self._converter = PictureConverter(self._first, frame_size)
+            aspect = stated_pixel_aspect(self._stream)
+            self._converter = PictureConverter(self._first, frame_size, aspect)
         except BaseException:
             self.close()
             raise

@@ -10,6 +10,9 @@ from odevision.data.image import ImageReadError
 FALLBACK_RATE = 25.0
 """Frames a second where a file states none, or one beyond `MAX_RATE`."""
 
+_SQUARE_ENOUGH = 0.01
+"""Width to height of pixels may be off by so much from 1 before frames are stretched for it."""
+
 MAX_RATE = 1000.0
 """Frames a second; files with broken metadata state their clock's ticks instead, such as 90,000."""
 
@@ -136,6 +139,12 @@ def stated_rate(stream: Any) -> float:
     """Return the frames a second that a stream states, `FALLBACK_RATE` if that makes no sense."""
     rates: list[Fraction | None] = [stream.average_rate, stream.guessed_rate]
     return next((float(rate) for rate in rates if rate and 0 < rate <= MAX_RATE), FALLBACK_RATE)
+
+
+def stated_pixel_aspect(stream: Any) -> float:
+    """Return width to height of a pixel; 1 where that is all but so, not stated or absurd."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.1 <= aspect <= 10 and abs(aspect - 1) > _SQUARE_ENOUGH else 1.0
 
 
 def stated_duration(av: Any, container: Any, stream: Any) -> float | None:

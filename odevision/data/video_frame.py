@@ -133,19 +133,26 @@ class PictureConverter:
     than making the large image first.
 
     Attributes:
-        source_size: Height and width of the first picture, upright.
+        source_size: Height and width of the first picture, upright, in square pixels.
         size: Height and width of the images.
         has_changed: Whether a picture had another size than the first.
     """
 
-    def __init__(self, first: Any, frame_size: FrameSize) -> None:
-        """Look at the first picture; it is not converted yet."""
+    def __init__(self, first: Any, frame_size: FrameSize, pixel_aspect: float = 1.0) -> None:
+        """Look at the first picture; it is not converted yet.
+
+        Args:
+            first: As `convert` takes it.
+            frame_size: Of the images.
+            pixel_aspect: Width to height of a pixel as the camera held it; images have square ones.
+        """
         from av.video.reformatter import Interpolation, VideoReformatter
 
         # One for all pictures: a fresh one has to work out its filters first.
         self._reformatter = VideoReformatter()
         self._interpolation = Interpolation.AREA
-        self.source_size = _upright_size(first)
+        self._pixel_aspect = pixel_aspect
+        self.source_size = self._upright_size(first)
         self.size = frame_size.of(*self.source_size)
         self.has_changed = False
 
@@ -155,7 +162,7 @@ class PictureConverter:
         Args:
             picture: A decoded `av.VideoFrame`; its display matrix says how a camera was held.
         """
-        self.has_changed |= _upright_size(picture) != self.source_size
+        self.has_changed |= self._upright_size(picture) != self.source_size
         turns = _quarter_turns(picture)
         height, width = self.size[::-1] if turns % 2 else self.size
         is_scaled = (picture.height, picture.width) != (height, width)
@@ -171,12 +178,12 @@ class PictureConverter:
         # A copy in any case: the memory is the decoder's.
         return torch.rot90(image, turns, dims=(1, 2)).clone(memory_format=torch.contiguous_format)
 
+    def _upright_size(self, picture: Any) -> tuple[int, int]:
+        """Height and width in square pixels."""
+        height, width = picture.height, max(1, round(picture.width * self._pixel_aspect))
+        return (width, height) if _quarter_turns(picture) % 2 else (height, width)
+
 
 def _quarter_turns(picture: Any) -> int:
     """Turns to the left that put a picture upright."""
     return round(picture.rotation / 90) % 4
-
-
-def _upright_size(picture: Any) -> tuple[int, int]:
-    size = (picture.height, picture.width)
-    return size[::-1] if _quarter_turns(picture) % 2 else size

@@ -3,12 +3,12 @@
 import csv
 import logging
 import re
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 import torch
 
-from odevision.data.locate import DataNotFoundError
+from odevision.data.locate import TEST_NAMES, DataNotFoundError, find_test_folder
 from odevision.data.video import VIDEO_SUFFIXES
 from odevision.data.video_set import VideoSet, carve_validation_groups
 
@@ -19,20 +19,24 @@ TEST_FRACTION = 0.2
 
 _TEST_SEED = 1
 _TOO_MANY = "more entries than columns"
-_TEST_NAMES = ("test", "val", "validate", "validation")
-_SPLIT_WORDS = {"train": ("train", "training"), "test": _TEST_NAMES}
+_SPLIT_WORDS = {"train": ("train", "training"), "test": TEST_NAMES}
 _GROUPS = (
     re.compile(r"v_(?P<group>.+_g\d+)_c\d+"),  # UCF101: one person in one place
     re.compile(r"(?P<group>.{11})_\d{6}_\d{6}"),  # Kinetics: one source video
 )
 
 
-def group_of(path: Path) -> str:
-    """Return the group of a video by its name: UCF101's, Kinetics', else the video by itself."""
+def group_of(path: PurePath) -> str:
+    """Return the group of a video by its name: UCF101's, Kinetics', else the video by itself.
+
+    Args:
+        path: From the folder of the data set on: however that is spelled, the group is the same,
+            and with it the division into training, validation and test.
+    """
     for pattern in _GROUPS:
         if match := pattern.fullmatch(path.stem):
             return match["group"]
-    return str(path)
+    return path.as_posix()
 
 
 def is_video_folder(folder: Path) -> bool:
@@ -70,9 +74,9 @@ def load_video_folder(folder: Path, split: Literal["train", "test"]) -> VideoSet
     training = _list(folder / "train", folder, None, "train")
     if split == "train":
         return training
-    for name in _TEST_NAMES:
-        if (folder / name).is_dir():
-            return _list(folder / name, folder, training.class_names, "test")
+    test = find_test_folder(folder)
+    if test is not None:
+        return _list(test, folder, training.class_names, "test")
     raise DataNotFoundError(f"{folder}: has no test folder. Try {folder}/test/CLASS/VIDEO.mp4.")
 
 
@@ -91,7 +95,7 @@ def _list(top: Path, name: Path, class_names: tuple[str, ...] | None, split: str
     return VideoSet(
         paths=tuple(paths),
         labels=torch.tensor([names.index(path.parent.name) for path in paths], dtype=torch.int64),
-        groups=tuple(map(group_of, paths)),
+        groups=tuple(group_of(path.relative_to(name)) for path in paths),
         class_names=names,
         name=str(name),
         split=split,
@@ -152,7 +156,8 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
         paths=tuple(path for _, path in found),
         labels=torch.tensor([labels.index(row["label"]) for row, _ in found], dtype=torch.int64),
         groups=tuple(
-            row.get("group") or row.get("youtube_id") or group_of(path) for row, path in found
+            row.get("group") or row.get("youtube_id") or group_of(PurePath(row["path"]))
+            for row, _ in found
         ),
         class_names=tuple(labels),
         name=str(file),
@@ -165,7 +170,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
         with file.open(newline="", encoding="utf-8-sig") as text:  # Excel begins with a mark
             reader = csv.DictReader(text, restval="", restkey=_TOO_MANY)
             columns = set(reader.fieldnames or ())
-            numbered = [(reader.line_num, row) for row in reader]
+            numbered = [(reader.line_num, _stripped(row)) for row in reader]
     except FileNotFoundError:
         raise DataNotFoundError(f"{file}: no such file.") from None
     except (UnicodeDecodeError, csv.Error, OSError) as error:
@@ -185,12 +190,17 @@ def _rows(file: Path) -> list[dict[str, str]]:
     return [row for _, row in numbered]
 
 
+def _stripped(row: dict[str, Any]) -> dict[str, Any]:
+    """The entries without spaces around them; too many come as a list."""
+    return {key: value.strip() if isinstance(value, str) else value for key, value in row.items()}
+
+
 def _check_row(row: dict[str, str], place: str, *, has_paths: bool) -> None:
     """Refuse a row that lacks something, or says it in a way that cannot be read."""
     if _TOO_MANY in row:
         raise ValueError(f"{place}: must have one entry a column. Try quotes around commas.")
     wanted = ["label", "split", *(["path"] if has_paths else ["youtube_id"])]
-    empty = [name for name in wanted if not row[name].strip()]
+    empty = [name for name in wanted if not row[name]]
     if empty:
         raise ValueError(f"{place}: must state {', '.join(empty)}, got nothing there.")
     for name in () if has_paths else ("time_start", "time_end"):
@@ -204,7 +214,7 @@ def _check_row(row: dict[str, str], place: str, *, has_paths: bool) -> None:
 
 def _rows_of(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:
     for word in _SPLIT_WORDS[split]:
-        chosen = [row for row in rows if row["split"].strip().lower() == word]
+        chosen = [row for row in rows if row["split"].lower() == word]
         if chosen:
             return chosen
     return []

@@ -63,20 +63,26 @@ class LeakError(ValueError):
     """Two splits share a video, or videos of one group."""
 
 
-def refuse_leak(training: VideoSet, other: VideoSet) -> None:
+def refuse_leak(training: VideoSet, other: VideoSet, *, within_classes: bool = False) -> None:
     """Refuse splits that share a group or a file.
 
     Args:
         training: What is trained on.
         other: What is validated or tested on.
+        within_classes: Whether a group may be on both sides with different classes.
 
     Raises:
         LeakError: If they do; the message names a group, and a file of it on either side.
     """
-    by_group = {group: path for group, path in zip(training.groups, training.paths, strict=True)}
+
+    def keys(videos: VideoSet) -> list[tuple[str, int]]:
+        labels = [0] * len(videos) if not within_classes else videos.labels.tolist()
+        return list(zip(videos.groups, labels, strict=True))
+
+    by_group = dict(zip(keys(training), training.paths, strict=True))
     by_file = {path.resolve(): path for path in training.paths}
-    for group, path in zip(other.groups, other.paths, strict=True):
-        known = by_group.get(group) or by_file.get(path.resolve())
+    for (group, label), path in zip(keys(other), other.paths, strict=True):
+        known = by_group.get((group, label)) or by_file.get(path.resolve())
         if known is not None:
             raise LeakError(
                 f"`{other.split}` must share no group with `{training.split}`, got the group "

@@ -65,7 +65,7 @@ class BackboneODE(nn.Module):
     """
 
     def __init__(self, config: BackboneODEConfig) -> None:
-        """Build the parts, the backbone with fresh weights; `initialize_from` loads trained ones.
+        """Build the parts, the backbone with fresh weights; `load_pretrained` loads trained ones.
 
         Raises:
             ValueError: there is no such backbone.
@@ -82,16 +82,12 @@ class BackboneODE(nn.Module):
         self.block = config.block(GatedConvField(config.channels))
         self.head = AverageHead(config.channels, config.num_classes)
 
-    def initialize_from(self, images: Images) -> None:
+    def load_pretrained(self) -> None:
         """Load the backbone's pretrained weights, if they are asked for; a new run calls this.
-
-        Args:
-            images: not needed; networks that learn their first filters from images take them.
 
         Raises:
             BackboneDownloadError: they cannot be downloaded.
         """
-        del images
         if self.config.pretrained:
             trained = build_backbone(self.config.backbone, pretrained=True)
             self.backbone.load_state_dict(trained.state_dict())

@@ -35,7 +35,7 @@ from odevision.nn.gru_ode import GRUODEField
 from odevision.nn.ode_block import ODEBlock
 from odevision.nn.ode_rnn import ODERNN
 from odevision.solve import unknown_name
-from odevision.types import Clips, Images, Logits
+from odevision.types import Clips, Logits
 
 CellName = Literal["gru", "lstm"]
 _CELLS = {"gru": ConvGRUCell, "lstm": ConvLSTMCell}
@@ -202,16 +202,12 @@ class RecurrentVideoNet(nn.Module):
         self.pooling = FramePooling(channels, attention=config.pooling == "attention")
         self.head = nn.Linear(channels, config.num_classes)
 
-    def initialize_from(self, images: Images) -> None:
+    def load_pretrained(self) -> None:
         """Load the backbone's pretrained weights, if they are asked for; a new run calls this.
-
-        Args:
-            images: not needed; networks that learn their first filters from images take them.
 
         Raises:
             BackboneDownloadError: they cannot be downloaded.
         """
-        del images
         if isinstance(self.stem, FrameBackbone) and self.config.pretrained:
             self.stem.load_pretrained()
 

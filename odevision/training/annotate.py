@@ -23,7 +23,8 @@ def annotate_checkpoint(path: Path, card: Card, files: Mapping[str, bytes | None
         files: name -> content of further files, added or replaced; None deletes one.
 
     Raises:
-        CheckpointWriteError: if it cannot be written; the checkpoint is unchanged then.
+        CheckpointWriteError: if it cannot be written; the checkpoint is as it was then, or without
+            its calibration.
     """
     bare = dataclasses.replace(card, calibration={})
     contents = [
@@ -35,9 +36,11 @@ def annotate_checkpoint(path: Path, card: Card, files: Mapping[str, bytes | None
         (path / f"{TEMPORARY_PREFIX}{index}-{name}", path / name, content)
         for index, (name, content) in enumerate(contents)
     ]
+    left = "It is unchanged"
     try:
         for temporary, _, content in new:
             write_synced(temporary, content)
+        left = "It may have lost its calibration"
         for temporary, target, _ in new:
             os.replace(temporary, target)
         for name in (name for name, content in files.items() if content is None):
@@ -45,8 +48,8 @@ def annotate_checkpoint(path: Path, card: Card, files: Mapping[str, bytes | None
         sync_directory(path)
     except OSError as error:
         raise CheckpointWriteError(
-            f"Cannot add to the checkpoint {path}: {error.strerror or error}. It is unchanged. "
-            "Copy it to a place that can be written, and give the copy."
+            f"Cannot add to the checkpoint {path}: {error.strerror or error}. {left}. Copy "
+            "it to a place that can be written, and give the copy."
         ) from error
     finally:
         for temporary, _, _ in new:

@@ -184,18 +184,14 @@ def initial_images(data: TrainingData, seed: int) -> Float[Tensor, "num channels
     """Take training images for an initialization that depends on the data.
 
     Args:
-        data: of the run.
+        data: of the run, whose model takes images.
         seed: of the run; which images depends on it.
 
     Returns:
-        Up to 5,000 images (fewer, if they are large), normalized, not augmented; of clips, the
-        first frames of a few.
+        Up to 5,000 images (fewer, if they are large), normalized, not augmented.
     """
     training, preprocessing = data.training, data.preprocessing
-    if isinstance(training, ClipLoader):
-        clips, _ = next(iter(training.epoch(0)))
-        return clips.frames[:, 0]
-    assert isinstance(preprocessing, Preprocessing)
+    assert isinstance(training, BatchLoader) and isinstance(preprocessing, Preprocessing)
     size = preprocessing.num_channels * preprocessing.image_size**2 * 4
     number = max(1, min(NUM_INITIAL_IMAGES, len(training.image_set), INITIAL_BYTES // size))
     loader = BatchLoader(

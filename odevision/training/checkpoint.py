@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from odevision.data.clip_preprocessing import CLIP_KIND, ClipPreprocessing
 from odevision.data.preprocessing import Preprocessing
 from odevision.models.registry import build_model
-from odevision.training.atomic import write_directory
+from odevision.training.atomic import TEMPORARY_PREFIX, write_directory
 from odevision.training.card import Card, LoadedModel
 from odevision.training.config import model_from_dict
 from odevision.training.locate import (
@@ -141,7 +141,8 @@ def save_checkpoint(
         write_directory(target, files)
     except OSError as error:
         raise CheckpointWriteError(_cannot_write(target, files, error)) from error
-    for old in checkpoint_directories(Path(run_dir))[:-num_kept]:
+    half_written = target.parent.glob(f"{TEMPORARY_PREFIX}step-*")  # by processes that were killed
+    for old in (*checkpoint_directories(Path(run_dir))[:-num_kept], *half_written):
         shutil.rmtree(old, ignore_errors=True)
     return target
 

@@ -26,12 +26,13 @@ from odevision.training.config import DataConfig, TrainConfig
 from odevision.training.device import build_accelerator, keep_freed_memory, peak_memory_bytes
 from odevision.training.divergence import TrainingDivergedError
 from odevision.training.ema import build_ema, update_ema
+from odevision.training.fingerprint import data_fingerprint
 from odevision.training.metrics_log import MetricsLog
 from odevision.training.optimizer import build_optimizer, build_schedule
 from odevision.training.progressive import shrink, training_side
 from odevision.training.random_state import seed_generators
 from odevision.training.report import EpochReport, Progress, RunReport, SilentProgress, StepReport
-from odevision.training.run_dir import open_run, resume_command, write_run_config
+from odevision.training.run_dir import claim_run, open_run, resume_command
 from odevision.training.running_metrics import RunningMetrics
 from odevision.training.saving import save, weights_to_store
 from odevision.training.session import Session, Stopped
@@ -98,8 +99,8 @@ def train(
         compile_model(state.model)
     # In bf16 this puts autocast around the forward pass, and turns what comes out to float32.
     network = accelerator.prepare(state.model)
-    run = write_run_config(run, config, resume=resume)
     with (
+        claim_run(run, config, resume=resume) as run,
         contextlib.closing(progress),
         contextlib.closing(MetricsLog(run.path, num_bytes=state.log_bytes, step=state.step)) as log,
         StopRequest() as stop,
@@ -138,11 +139,9 @@ def _build_state(
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     model = build_model(config.model).to(device)
     model = model.to(memory_format=layout)
-    initialize_from = getattr(model, "initialize_from", None)
     if is_new:
         check_sizes(model, config, data)
-        if initialize_from is not None:
-            initialize_from(initial_images(data, config.seed))
+        _initialize(model, data, config.seed)
     measure_step_error(model, config)
     optimizer = build_optimizer(model, config.optimizer)
     state = TrainingState(
@@ -152,8 +151,19 @@ def _build_state(
         schedule=build_schedule(optimizer, config.schedule, config.epochs * len(data.training)),
         window=RunningMetrics(num_classes, device),
         epoch_metrics=RunningMetrics(num_classes, device),
+        data=data_fingerprint(data),
     )
     return state, copy.deepcopy(model).eval()
+
+
+def _initialize(model: Model, data: TrainingData, seed: int) -> None:
+    """Give a new network the weights that come from elsewhere: a file, or the training images."""
+    load_pretrained = getattr(model, "load_pretrained", None)
+    if load_pretrained is not None:
+        load_pretrained()
+    initialize_from = getattr(model, "initialize_from", None)
+    if initialize_from is not None:
+        initialize_from(initial_images(data, seed))
 
 
 def _train_epoch(session: Session) -> Stopped:

@@ -1,11 +1,15 @@
 """The directory of a run: opened fresh, or opened again to resume."""
 
+import contextlib
 import dataclasses
 import itertools
 import logging
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from odevision.training.atomic import write_synced
 from odevision.training.checkpoint import newest_checkpoint
@@ -14,6 +18,7 @@ from odevision.training.config import TrainConfig, from_yaml, to_yaml
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
+LOCK_FILE = ".lock"
 MAY_CHANGE = ("device", "data_root", "max_minutes", "checkpoint_every_minutes", "out")
 """Fields that a resumed run may change: none of them changes the weights of a run on one device."""
 
@@ -131,8 +136,9 @@ def open_run(config: TrainConfig, *, resume: bool) -> Run:
     return Run(path=path, checkpoint=checkpoint)
 
 
-def write_run_config(run: Run, config: TrainConfig, *, resume: bool) -> Run:
-    """Make the run's directory with its config.yaml; leave that of a resumed run as it is.
+@contextlib.contextmanager
+def claim_run(run: Run, config: TrainConfig, *, resume: bool) -> Iterator[Run]:
+    """Hold the run's directory for this process alone; a new one is made, with its config.yaml.
 
     Called when data and model are ready: a mistake found before leaves no directory behind.
 
@@ -141,16 +147,45 @@ def write_run_config(run: Run, config: TrainConfig, *, resume: bool) -> Run:
         config: of the run.
         resume: as for `open_run`.
 
-    Returns:
+    Yields:
         The run; in another directory of the recipe's name where a run that was started at the same
         time was faster.
 
     Raises:
         OSError: if the directory cannot be written.
-        ValueError: if another run has begun in `config.out` since.
+        ValueError: if another training works in it, or did since `open_run` looked at it.
     """
-    if resume:
-        return run
+    if not resume:
+        run = _make_directory(run, config)
+    with _lock(run.path):
+        if newest_checkpoint(run.path) != run.checkpoint:
+            raise ValueError(
+                f"`out` must be the directory of a run that nobody goes on with, got {run.path}, "
+                "in which another training saved meanwhile. Try the same command again."
+            )
+        yield run
+
+
+@contextlib.contextmanager
+def _lock(run_dir: Path) -> Iterator[None]:
+    lock = FileLock(run_dir / LOCK_FILE)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(
+            f"`out` must be the directory of a run that nobody goes on with, got {run_dir}, in "
+            "which another training is at work. Stop that one first, or choose another --out."
+        ) from None
+    except NotImplementedError:
+        logger.warning("%s: files cannot be locked there; keep other trainings out", run_dir)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make_directory(run: Run, config: TrainConfig) -> Run:
+    """Make the directory of a new run with its config, in one go; the first one there has it."""
     while True:
         run.path.mkdir(parents=True, exist_ok=True)
         file = run.path / CONFIG_FILE
@@ -164,5 +199,9 @@ def write_run_config(run: Run, config: TrainConfig, *, resume: bool) -> Run:
                 ) from None
             run = dataclasses.replace(run, path=default_run_dir(config.recipe))
             continue
-        write_synced(file, to_yaml(config).encode())
+        try:
+            write_synced(file, to_yaml(config).encode())
+        except OSError:  # a full disk: the directory can be used once there is room
+            file.unlink(missing_ok=True)
+            raise
         return run

@@ -38,6 +38,7 @@ class TrainingState:
         schedule: of the learning rate.
         window: metrics since the last log line.
         epoch_metrics: metrics of the present epoch.
+        data: fingerprint of the images or videos that `epoch` and `batch` are positions in.
         epoch: the present one, from 0; also the number of finished epochs.
         batch: the next one of the epoch, from 0.
         step: optimizer steps taken.
@@ -54,6 +55,7 @@ class TrainingState:
     schedule: LRScheduler
     window: RunningMetrics
     epoch_metrics: RunningMetrics
+    data: str
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -82,6 +84,7 @@ class TrainingState:
             "window": self.window.state_dict(),
             "epoch_metrics": self.epoch_metrics.state_dict(),
             "generators": generator_states(),
+            "data": self.data,
             **{name: getattr(self, name) for name in _NUMBERS},
         }
 
@@ -90,7 +93,16 @@ class TrainingState:
 
         Args:
             values: from `state_dict`.
+
+        Raises:
+            ValueError: the images or videos are not those of then.
         """
+        if values.get("data", self.data) != self.data:
+            raise ValueError(
+                "`data` must be what it was to resume, but images or videos were added, removed or "
+                "renamed since: others would be validated on. Put them back as they were, or start "
+                "a new run with another --out."
+            )
         self.model.load_state_dict(values["model"])
         if self.ema is not None:
             self.ema.load_state_dict(values["ema"])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,24 @@ def test_a_video_is_decoded_once(
     again.prepare([video])
     assert torch.equal(again.load(video).frames, first.frames)
     assert len(files(cache)) == 1
+
+
+def test_a_video_that_is_still_being_copied_is_decoded_again_when_it_is_whole(
+    tmp_path: Path, cache: FrameCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "copy.mp4"
+    whole = write_video(tmp_path / "whole.mp4", bar_frames(10)).read_bytes()
+    path.write_bytes(write_video(tmp_path / "part.mp4", bar_frames(4)).read_bytes())
+
+    def copying(*args: Any, **options: Any) -> Any:
+        reader = open_video(*args, **options)
+        path.write_bytes(whole)
+        return reader
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frame_cache, "open_video", copying)
+        assert len(cache.load(path).frames) < 10
+    assert len(FrameCache(PREPARE, cache.folder).load(path).frames) == 10
 
 
 def test_an_edited_video_and_another_size_are_decoded_anew(video: Path, cache: FrameCache) -> None:

@@ -4,6 +4,7 @@ import logging
 import pickle
 import time
 import weakref
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_containers_and_codecs(tmp_path: Path, suffix: str, codec: str) -> None:
     for i, frame in enumerate(found):
         assert frame.image.shape == (3, 24, 32)
         assert (frame.image.float() - 20 * i).abs().max() < 12
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
+    wide = encode(tmp_path / "wide.mp4", [GRAY] * 3, pixel_aspect=Fraction(2, 1))
+    assert read(wide)[0].image.shape == (3, 24, 64)
+    with open_video(wide, cover=(12, 12)) as video:
+        assert (video.size, video.frame_size) == ((24, 64), (12, 32))
+    turned = tmp_path / "turned.mp4"
+    turned.write_bytes(with_rotation(wide.read_bytes(), 90))
+    assert read(turned)[0].image.shape == (3, 64, 24)
+    nearly = encode(tmp_path / "nearly.mp4", [GRAY] * 3, pixel_aspect=Fraction(4096, 4083))
+    assert read(nearly)[0].image.shape == (3, 24, 32)
 
 
 def test_sound_is_passed_over(tmp_path: Path) -> None:

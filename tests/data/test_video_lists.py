@@ -12,7 +12,12 @@ from odevision.data.video_lists import (
     load_video_csv,
     load_video_folder,
 )
-from odevision.data.video_set import LeakError, refuse_leak
+from odevision.data.video_set import (
+    LeakError,
+    VideoSet,
+    carve_validation_groups,
+    refuse_leak,
+)
 
 
 def touch(*paths: Path) -> None:
@@ -51,6 +56,33 @@ def test_a_folder_of_classes_keeps_a_fifth_for_the_test(album: Path) -> None:
     assert training.split == "train" and test.split == "test"
 
 
+def test_the_division_does_not_depend_on_how_the_folder_is_named(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album.parent)
+    table = "path,label,split\n" + "".join(
+        f"{name}/{name}{i}.mp4,{name},train\n" for name in ("run", "jump") for i in range(10)
+    )
+    (album / "list.csv").write_text(table)
+    spellings = (album, Path(album.name), Path("..", album.parent.name, album.name))
+
+    def names(videos: VideoSet) -> list[str]:
+        return [path.name for path in videos.paths]
+
+    tests = [names(load_video_folder(folder, "test")) for folder in spellings]
+    assert tests[0] == tests[1] == tests[2]
+    listed = [load_video_csv(folder / "list.csv", "train") for folder in spellings]
+    parts = [carve_validation_groups(videos, fraction=0.3, seed=0)[1] for videos in listed]
+    assert names(parts[0]) == names(parts[1]) == names(parts[2])
+
+
+def test_spaces_around_entries_do_not_count(album: Path) -> None:
+    rows = ["run/run0.mp4,run,train", " run/run1.mp4 , run ,train ", "jump/jump0.mp4,jump,train"]
+    (album / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    training = load_video_csv(album / "list.csv", "train")
+    assert training.class_names == ("jump", "run") and training.labels.tolist() == [1, 1, 0]
+
+
 def test_whole_groups_go_to_one_side(tmp_path: Path) -> None:
     for name in ("A", "B"):
         touch(*(tmp_path / name / f"v_{name}_g{g:02}_c{c:02}.avi"
@@ -68,13 +100,17 @@ def test_hidden_files_and_folders_named_like_videos_are_no_videos(album: Path) -
     assert len(names) == 20 and "._run0.mp4" not in names and "folder.mp4" not in names
 
 
-def test_train_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_train_and_test_folders_are_taken_as_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     touch(tmp_path / "train" / "a" / "1.mp4", tmp_path / "train" / "b" / "2.webm")
     touch(tmp_path / "val" / "b" / "3.mkv")
     assert is_video_folder(tmp_path)
     assert [path.name for path in load_video_folder(tmp_path, "train").paths] == ["1.mp4", "2.webm"]
-    test = load_video_folder(tmp_path, "test")
+    with caplog.at_level(logging.WARNING):
+        test = load_video_folder(tmp_path, "test")
     assert [path.name for path in test.paths] == ["3.mkv"] and test.labels.tolist() == [1]
+    assert "has no test folder; val serves as test data" in caplog.text
 
 
 def test_a_folder_laid_out_otherwise_is_refused(tmp_path: Path) -> None:

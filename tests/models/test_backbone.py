@@ -107,7 +107,7 @@ def test_a_failed_download_says_what_to_try(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
     model = create_model("backbone-ode", backbone=SMALL, pretrained=True)
     with pytest.raises(BackboneDownloadError, match="--model.no-pretrained") as caught:
-        model.initialize_from(torch.zeros(1, 3, 32, 32))
+        model.load_pretrained()
     assert "no network" in str(caught.value) and SMALL in str(caught.value)
 
 
@@ -124,7 +124,7 @@ def test_pretrained_weights_arrive_in_the_backbone_and_nowhere_else(monkeypatch)
     monkeypatch.setattr(models, "get_model", pretend)
     model = create_model("backbone-ode", backbone=SMALL)
     head = model.head[-1].weight.clone()
-    model.initialize_from(torch.zeros(1, 3, 32, 32))
+    model.load_pretrained()
     expected = trained.features.state_dict()
     found = model.backbone.features.state_dict()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
@@ -138,7 +138,7 @@ def test_building_and_no_pretrained_download_nothing(monkeypatch) -> None:
 
     monkeypatch.setattr("odevision.models.backbone_ode.build_backbone", refuse)
     create_model("backbone-ode", pretrained=True)
-    create_model("backbone-ode", pretrained=False).initialize_from(torch.zeros(1, 3, 32, 32))
+    create_model("backbone-ode", pretrained=False).load_pretrained()
 
 
 def test_a_frozen_backbone_keeps_weights_and_statistics() -> None:

@@ -95,7 +95,7 @@ def test_pretrained_weights_arrive_in_the_backbone_when_a_run_starts(monkeypatch
     monkeypatch.setattr(models, "get_model", pretend)
     for pretrained in (False, True):
         model = network(pretrained=pretrained)
-        model.initialize_from(torch.zeros(1, 3, 64, 64))
+        model.load_pretrained()
         found = model.stem.backbone.state_dict()["features.0.0.weight"]
         assert torch.equal(found, trained.features[0][0].weight) == pretrained
 

@@ -82,3 +82,19 @@ def test_a_full_disk_leaves_the_checkpoint_as_it_was(
         annotate_checkpoint(checkpoint, CARD, {"more": b"1"})
     assert contents(checkpoint) == before
     assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_a_failing_rename_does_not_claim_that_nothing_changed(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, done = os.replace, []
+
+    def fail(source: Path, target: Path) -> None:
+        if done:
+            raise OSError(30, "Read-only file system")
+        done.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(annotate.os, "replace", fail)
+    with pytest.raises(CheckpointWriteError, match="It may have lost its calibration"):
+        annotate_checkpoint(checkpoint, CARD, {"more": b"1"})

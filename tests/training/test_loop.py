@@ -13,6 +13,7 @@ import torch
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.odenet_stacked import ODENetStacked, ODENetStackedConfig
 from odevision.models.resnet import ResNetConfig
+from odevision.nn.ode_block import ODEBlock
 from odevision.ode.solution import SolveError
 from odevision.training import checkpoint as checkpoint_module
 from odevision.training import device, loop, saving
@@ -159,7 +160,10 @@ def test_network_learns_the_embedded_digits(small_config) -> None:
         {"evaluate_every_epochs": 5},
     ],
 )
-def test_every_option_trains(small_config, changes: dict[str, Any]) -> None:
+def test_every_option_trains(
+    small_config, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "why_not_bf16", lambda name: None)
     result = train(small_config(**changes))
     assert result.stopped == "done"
     assert 0 <= result.metrics["validation_accuracy"] <= 1
@@ -176,8 +180,27 @@ def test_epochs_without_validation_say_none_and_the_last_one_has_it(small_config
     assert last is not None
 
 
-def test_bf16_keeps_weights_loss_and_state_in_float32(small_config) -> None:
+def test_bf16_keeps_weights_loss_and_state_in_float32(
+    small_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "why_not_bf16", lambda name: None)
+    dtypes = set()
+    solve, entropy = ODEBlock.forward, loop.F.cross_entropy
+
+    def spy_on_solve(self: ODEBlock, y0: torch.Tensor) -> torch.Tensor:
+        y1 = solve(self, y0)
+        dtypes.add(("state", y1.dtype))
+        return y1
+
+    def spy_on_loss(logits: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        loss = entropy(logits, *args, **options)
+        dtypes.add(("loss", loss.dtype))
+        return loss
+
+    monkeypatch.setattr(ODEBlock, "forward", spy_on_solve)
+    monkeypatch.setattr(loop.F, "cross_entropy", spy_on_loss)
     result = train(small_config(precision="bf16", epochs=1))
+    assert dtypes == {("state", torch.float32), ("loss", torch.float32)}
     state = load_training_state(result.checkpoint_dir)
     assert {t.dtype for t in state["model"].values()} == {torch.float32}
 

@@ -9,13 +9,15 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 
 from odevision.models.odenet import ODENetConfig
 from odevision.models.odenet_stacked import ODENetStackedConfig
+from odevision.training import device
 from odevision.training.checkpoint import load_training_state, newest_checkpoint
-from odevision.training.config import OptimizerConfig, to_yaml
+from odevision.training.config import DataConfig, OptimizerConfig, to_yaml
 from odevision.training.loop import train
 from odevision.training.report import SilentProgress
 
@@ -93,8 +95,9 @@ def test_killed_run_resumes_to_the_same_weights_and_log(
     ids=["batch-norm", "adamw", "bf16", "dopri5", "warm-start"],
 )
 def test_every_kind_of_run_resumes_exactly(
-    small_config, tmp_path: Path, changes: dict[str, Any]
+    small_config, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(device, "why_not_bf16", lambda name: None)
     whole = small_config(out=str(tmp_path / "whole"), **changes)
     parts = small_config(out=str(tmp_path / "parts"), checkpoint_every_minutes=0.0, **changes)
     train(whole)
@@ -135,6 +138,30 @@ def test_run_without_a_checkpoint_resumes_at_its_first_step(small_config, tmp_pa
     assert newest_checkpoint(tmp_path / "parts") is None
     train(parts, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("in_memory_bytes", [0, 2**30], ids=["files", "memory"])
+def test_a_run_does_not_go_on_with_other_data(
+    small_config, tmp_path: Path, in_memory_bytes: int
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+        for i in range(10):
+            gray = PIL.Image.new("RGB", (8, 8), (20 * i, 90 * (name == "b"), 0))
+            gray.save(tmp_path / "data" / "train" / name / f"{i}.png")
+    data = DataConfig(
+        name=str(tmp_path / "data"), batch_size=4, image_size=16, in_memory_bytes=in_memory_bytes
+    )
+    model = ODENetConfig(channels=4, solver="euler", num_steps=1, num_classes=2, in_channels=3)
+    config = small_config(data=data, model=model, checkpoint_every_minutes=0.0)
+    with pytest.raises(Killed):
+        train(config, progress=KillAt(3))
+    file = tmp_path / "data" / "train" / "a" / "0.png"
+    moved = file.rename(file.with_name("zero.png"))
+    with pytest.raises(ValueError, match="images or videos were added, removed or renamed"):
+        train(config, resume=True)
+    moved.rename(file)
+    assert train(config, resume=True).stopped == "done"
 
 
 SCRIPT = textwrap.dedent(

@@ -3,13 +3,21 @@ from pathlib import Path
 
 import pytest
 
+from odevision.training import run_dir
+from odevision.training.config import TrainConfig
 from odevision.training.run_dir import (
+    Run,
+    claim_run,
     default_run_dir,
     open_run,
     read_run_config,
     resume_command,
-    write_run_config,
 )
+
+
+def claim(run: Run, config: TrainConfig) -> Run:
+    with claim_run(run, config, resume=False) as claimed:
+        return claimed
 
 
 def test_default_directory_counts_up(tmp_path: Path) -> None:
@@ -23,13 +31,13 @@ def test_opening_a_new_run_writes_nothing(small_config) -> None:
     config = small_config()
     run = open_run(config, resume=False)
     assert not run.path.exists()
-    write_run_config(run, config, resume=False)
+    claim(run, config)
     assert read_run_config(run.path) == config
 
 
 def test_directory_in_use_is_refused_with_both_ways_out(small_config) -> None:
     config = small_config()
-    write_run_config(open_run(config, resume=False), config, resume=False)
+    claim(open_run(config, resume=False), config)
     with pytest.raises(ValueError, match=r"new or empty.*--resume.*another --out"):
         open_run(config, resume=False)
 
@@ -49,7 +57,7 @@ def test_resume_without_a_run_is_refused(small_config) -> None:
 
 def test_resume_takes_only_changes_that_leave_the_weights_alone(small_config) -> None:
     config = small_config()
-    write_run_config(open_run(config, resume=False), config, resume=False)
+    claim(open_run(config, resume=False), config)
     harmless = dataclasses.replace(config, max_minutes=3.0, checkpoint_every_minutes=9.0)
     assert open_run(harmless, resume=True).checkpoint is None
     with pytest.raises(ValueError, match="`epochs` must stay as it was.*it was 2, got 5"):
@@ -68,15 +76,45 @@ def test_runs_that_begin_at_once_get_directories_of_their_own(
     config = small_config(out=None)
     runs = [open_run(config, resume=False) for _ in range(2)]
     assert runs[0].path == runs[1].path
-    first, second = (write_run_config(run, config, resume=False) for run in runs)
+    first, second = (claim(run, config) for run in runs)
     assert second.path.name == f"{first.path.name}-2"
     named = dataclasses.replace(config, out=str(tmp_path / "named"))
     runs = [open_run(named, resume=False) for _ in range(2)]
-    write_run_config(runs[0], named, resume=False)
+    claim(runs[0], named)
     with pytest.raises(ValueError, match="another run began meanwhile. Try another --out"):
-        write_run_config(runs[1], named, resume=False)
+        claim(runs[1], named)
 
 
 def test_an_empty_name_is_no_directory(small_config) -> None:
     with pytest.raises(ValueError, match="`out` must be a directory, got ''"):
         open_run(small_config(out=""), resume=False)
+
+
+def test_one_training_at_a_time_goes_on_with_a_run(small_config) -> None:
+    config = small_config()
+    claim(open_run(config, resume=False), config)
+    run = open_run(config, resume=True)
+    with claim_run(run, config, resume=True):
+        with pytest.raises(ValueError, match="another training is at work"):
+            with claim_run(run, config, resume=True):
+                pass
+        (run.path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    with pytest.raises(ValueError, match="another training saved meanwhile"):
+        with claim_run(run, config, resume=True):
+            pass
+
+
+def test_a_full_disk_leaves_a_directory_that_can_be_used(
+    small_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:10])
+        raise OSError(28, "No space left on device")
+
+    config = small_config()
+    run = open_run(config, resume=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_dir, "write_synced", fail)
+        with pytest.raises(OSError, match="No space left"):
+            claim(run, config)
+    assert claim(open_run(config, resume=False), config).path == run.path

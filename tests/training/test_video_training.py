@@ -10,12 +10,13 @@ from odevision.data.clip_augmentation import ClipAugmentation
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_sampling import ClipSampling
 from odevision.models.odenet import ODENetConfig
-from odevision.models.video import VideoODERNNConfig, VideoOnceConfig
+from odevision.models.video import RecurrentVideoNet, VideoODERNNConfig, VideoOnceConfig
 from odevision.models.video_r2plus1d import VideoR2Plus1DConfig
 from odevision.training.checkpoint import load_checkpoint, read_card
 from odevision.training.config import DataConfig, OptimizerConfig, TrainConfig, from_yaml, to_yaml
 from odevision.training.loop import train
 from odevision.training.video_data import VideoDataConfig
+from odevision.types import Clips
 
 DATA = VideoDataConfig(
     name="motion",
@@ -106,9 +107,21 @@ def test_what_is_made_for_images_is_refused(tmp_path: Path, name: str, value) ->
         video_config(tmp_path, **{name: value})
 
 
-def test_step_counts_are_drawn_for_the_gaps(tmp_path: Path) -> None:
-    result = train(video_config(tmp_path, step_counts=(1, 3), epochs=1))
+def test_step_counts_are_drawn_for_the_gaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    forward = RecurrentVideoNet.forward
+
+    def spy(self: RecurrentVideoNet, clips: Clips) -> torch.Tensor:
+        if self.training:
+            counts.append({block.num_steps for block in self.ode_blocks()})
+        return forward(self, clips)
+
+    monkeypatch.setattr(RecurrentVideoNet, "forward", spy)
+    result = train(video_config(tmp_path, step_counts=(1, 3), epochs=2))
     assert result.stopped == "done"
+    assert {1} in counts and {3} in counts and len(counts) > 2
 
 
 @pytest.mark.parametrize(
