@@ -149,11 +149,9 @@ def answer_split(
     )
     started = time.perf_counter()
     parts: list[Tensor] = []
-    loss_sum, nfe_sum, num_done = 0.0, 0, 0
+    nfe_sum, num_done = 0, 0
     for images, labels in loader.epoch(0):
         logits = model_logits(loaded.model, images, mirror=mirror)
-        # One transfer a batch: the answers are wanted on the CPU anyway.
-        loss_sum += float(functional.cross_entropy(logits, labels, reduction="sum"))
         nfe_sum += total_nfe(cast(Model, loaded.model)) * len(labels)
         parts.append(logits.cpu())
         num_done += len(labels)
@@ -164,7 +162,7 @@ def answer_split(
         probabilities=logits.softmax(dim=1),
         logits=logits,
         labels=image_set.labels,
-        loss=loss_sum / num_done,
+        loss=float(functional.cross_entropy(logits, image_set.labels)),
         nfe=nfe_sum / num_done,
         seconds=time.perf_counter() - started,
     )

@@ -346,7 +346,10 @@ def calibrate(
         outputs_of_set(loaded, one, batch_size=batch_size, on_batch=on_batch)
         for one in (image_set, *other_sets)
     )
-    others = {Path(one.name).name: out for one, out in zip(other_sets, outside, strict=True)}
+    names = [Path(one.name).name for one in other_sets]
+    if len(set(names)) < len(names):  # two folders that end alike
+        names = [one.name for one in other_sets]
+    others = dict(zip(names, outside, strict=True))
     calibration, centers = fit_calibration(
         inside,
         image_set.labels,

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -142,7 +142,9 @@ class _Case:
     def using(self, gradient: AbstractGradient, solver: AbstractSolver | None = None) -> "_Case":
         """The same weights with another gradient, and perhaps another solver."""
         block = copy.copy(self.block)
-        settings = {"gradient": gradient} | ({} if solver is None else {"solver": solver})
+        # A warm start would let each pass begin with other steps, and write into the user's block.
+        settings: dict[str, Any] = {"gradient": gradient, "warm_start": False}
+        settings |= {} if solver is None else {"solver": solver}
         for name, value in settings.items():
             setattr(block, name, value)
         return dataclasses.replace(self, block=block)

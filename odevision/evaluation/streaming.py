@@ -104,7 +104,8 @@ class StreamingClassifier:
                 "takes whole clips only. Try a recurrent one, such as video-odernn."
             )
         self._network = cast(RecurrentVideoNet, loaded.model)
-        weights = sum(p.double().sum().item() for p in loaded.model.parameters())
+        # On the host: not every device has float64.
+        weights = sum(p.detach().cpu().double().sum().item() for p in loaded.model.parameters())
         self._identity = f"{loaded.card.model_name} {loaded.card.model} {weights:.12g}"
         self.class_names: tuple[str, ...] = tuple(loaded.card.class_names)
         self._every_frame = every_frame
@@ -174,7 +175,8 @@ class StreamingClassifier:
             self._state = self._network.initial_state(1, height, width)
         frame = self._preprocessing.to_uint8(image)[None, None].to(device)
         # In float64: after hours a float32 could not tell one frame's time from the next one's.
-        times = torch.tensor([[seconds]], dtype=torch.float64, device=device)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        times = torch.tensor([[seconds]], dtype=dtype, device=device)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         clips = Clips(self._preprocessing.normalize(frame), times, mask)
         self._state = self._network.advance(self._state, clips)

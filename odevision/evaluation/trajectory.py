@@ -94,7 +94,7 @@ def choose_evenly(
 
     Args:
         labels: class indices of the images there are.
-        number: how many to choose; fewer if there are not enough.
+        number: how many to choose; fewer if there are not enough, and one a class at least.
         max_classes: only the first so many of the classes that occur.
 
     Returns:

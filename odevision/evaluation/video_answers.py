@@ -1,5 +1,6 @@
 """What a network of videos answers to a test split: whole, at other rates, and early."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -190,8 +191,8 @@ def _beginning(clips: Clips, share: float) -> Clips:
     if share >= 1:
         return clips
     # Less a hair's breadth: a share of 0.3 is a little more than three tenths.
-    counts = (share * clips.mask.sum(dim=1).double() - 1e-6).ceil().clamp(min=1).long()
-    most = int(counts.max())
+    kept = [max(1, math.ceil(share * num - 1e-6)) for num in clips.mask.sum(dim=1).tolist()]
+    counts, most = torch.tensor(kept, device=clips.mask.device), max(kept)
     mask = torch.arange(most, device=counts.device) < counts[:, None]
     # Times stop with the frames: those of padded ones are the last frame's.
     last = clips.seconds.gather(1, counts[:, None] - 1)

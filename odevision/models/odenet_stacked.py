@@ -120,7 +120,7 @@ class ODENetStacked(nn.Module):
         self.stem.initialize_from(images)
 
     def forward(self, images: Images) -> Logits:
-        """Class scores of normalized images whose side is above 2 to the number of stages."""
+        """Class scores of normalized images; each stage halves what the stem leaves of a side."""
         x = self.stem(images)
         for stage in self.stages:
             width = x.shape[1]

@@ -28,8 +28,8 @@ class ResNetConfig:
             that of `leaky` fields adds its features, as residual networks do.
         final_norm: whether the head of a twin of odenet-stacked begins with BatchNorm and GELU.
         stem_stride: of a twin of odenet-stacked, pixels from one patch of the stem to the next.
-        blocks_per_stage: residual blocks where the twin has one ODE; 1 matches its parameters
-            within 1 %.
+        blocks_per_stage: residual blocks where the twin has one ODE; 1 matches the parameters of a
+            twin without time-dependent filters within 2 %.
     """
 
     in_channels: int = 1
@@ -57,11 +57,23 @@ class ResNetConfig:
                     f"`{name}` must be {default!r} with like='odenet', got "
                     f"{getattr(self, name)!r}. Try like='odenet-stacked'."
                 )
+        if self.widths is not None and not (self.widths and all(map(self._can_have, self.widths))):
+            raise ValueError(
+                "`widths` must be channels that the norm of the residual branches can divide into "
+                f"groups, one stage at least, got {self.widths}. Try multiples of 32, or leave it "
+                "out for those of the twin."
+            )
         if self.like == "odenet" and self.widths is not None and len(self.widths) != 1:
             raise ValueError(
                 f"`widths` must hold one number with like='odenet', got {self.widths}. Try 64, or "
                 "like='odenet-stacked'."
             )
+
+    def _can_have(self, width: int) -> bool:
+        """Whether the residual branches of a stage can have so many channels."""
+        if self.like == "odenet":
+            return width >= 1 and width % min(32, width) == 0
+        return width >= 1 and (self.field != "group-norm" or width % 16 == 0)
 
 
 class ResNet(nn.Module):
@@ -77,7 +89,7 @@ class ResNet(nn.Module):
         self.config = config
         stages: list[nn.Module] = []
         if config.like == "odenet":
-            (width,) = config.widths or (64,)
+            (width,) = (64,) if config.widths is None else config.widths
             self.stem: nn.Module = DownsamplingStem(config.in_channels, width)
             stages += [ConvResidual(width) for _ in range(config.blocks_per_stage)]
             self.head: nn.Module = AverageHead(width, config.num_classes)
@@ -86,7 +98,7 @@ class ResNet(nn.Module):
             is_grouped = config.field == "group-norm"
             residual = GatedConvResidual if is_grouped else WeightNormResidual
             width = stem.out_channels
-            for channels in config.widths or (64, 256, 256):
+            for channels in (64, 256, 256) if config.widths is None else config.widths:
                 stages.append(Transition(width, channels))
                 stages += [residual(channels) for _ in range(config.blocks_per_stage)]
                 width = channels

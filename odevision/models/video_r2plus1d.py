@@ -106,7 +106,8 @@ class VideoR2Plus1D(nn.Module):
         for stage in self.stages:
             x, mask = stage(x, mask)
         weights = mask / mask.sum(dim=1, keepdim=True)
-        return self.head((x.float().mean(dim=(3, 4)) * weights[:, None]).sum(dim=2))
+        x = x.to(torch.promote_types(self.head.weight.dtype, torch.float32))
+        return self.head((x.mean(dim=(3, 4)) * weights[:, None]).sum(dim=2))
 
     def ode_blocks(self) -> list[ODEBlock]:
         """None: this network solves no ODE."""

@@ -245,7 +245,7 @@ class GapODE(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles begin to count anew."""
-        return {**self.__dict__, "_costs": [], "_settled": Stats()}
+        return {**super().__getstate__(), "_costs": [], "_settled": Stats()}
 
     def extra_repr(self) -> str:
         """The settings of the solve."""

@@ -45,10 +45,11 @@ class ODEBlock(nn.Module):
 
     Attributes:
         measures_step_error: set it to have `last_step_error` made in training; it costs no
-            evaluation of f, but needs equal Runge-Kutta steps and gradient="direct".
-        last_step_error: of the latest forward pass: the mean square difference between each step
-            and the Euler step inside it, relative to the mean square of the input; with a graph, so
-            that it can be a term of the loss. None where it was not measured.
+            evaluation of f, but needs equal Runge-Kutta steps, gradient="direct" and compile=False.
+        last_step_error: of the latest solve without times to save: the mean square difference
+            between each step and the Euler step inside it, relative to the mean square of the
+            input; with a graph, so that it can be a term of the loss. None where it was not
+            measured.
         last_stats: cost of the latest forward pass, and of its backward pass once that has run.
 
     Raises:
@@ -114,7 +115,8 @@ class ODEBlock(nn.Module):
         if y0.dtype in (torch.bfloat16, torch.float16):
             y0 = y0.float()
         prepare = getattr(self.vector_field, "prepare", None)
-        recorder = self._recorder()
+        self.last_step_error = None
+        recorder = self._recorder() if save_at is None else None
         solution = odesolve(
             self.vector_field if recorder is None else recorder,
             y0,
@@ -139,15 +141,20 @@ class ODEBlock(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles take no graph along."""
-        return {**self.__dict__, "last_step_error": None}
+        return {**super().__getstate__(), "last_step_error": None}
 
     def _recorder(self) -> StageRecorder | None:
         """What the vector field is called through where the step error is measured."""
-        self.last_step_error = None
         if not (self.measures_step_error and self.training and torch.is_grad_enabled()):
             return None
         gradient = self.gradient if isinstance(self.gradient, str) else self.gradient.name
         refuse_step_error(resolve_solver(self.solver), self.num_steps, gradient)
+        if self.compile_solve:
+            raise ValueError(
+                "`compile` must be False to measure the step error: a graph hands out no slopes. "
+                "Try vector_field.compile()."
+            )
+        refuse_changing_layers(self.vector_field)  # odesolve sees the recorder only
         return StageRecorder(self.vector_field)
 
     def _steps(self) -> dict[str, Any]:

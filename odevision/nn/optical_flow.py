@@ -92,9 +92,10 @@ def _look_up(frames: Images, flow: Flow) -> Images:
 
 def _enlarge(flow: Float[Tensor, "pairs 2 rows columns"], size: tuple[int, int]) -> Flow:
     """A flow at another resolution, in pixels of that."""
-    scale = flow.new_tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]])
     larger = F.interpolate(flow, size, mode="bilinear", align_corners=False)
-    return larger * scale[:, None, None]
+    right, down = larger.unbind(1)
+    scaled = right * (size[1] / flow.shape[3]), down * (size[0] / flow.shape[2])
+    return torch.stack(scaled, dim=1)
 
 
 def _blur(maps: Images) -> Images:

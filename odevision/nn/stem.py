@@ -59,7 +59,7 @@ class WhiteningStem(nn.Module):
         stride = self.conv.stride[0]
         patches = F.unfold(images.float().cpu(), side, stride=stride)
         patches = patches.transpose(1, 2).reshape(-1, channels * side**2)
-        eigenvalues, vectors = torch.linalg.eigh(torch.cov((patches - patches.mean(0)).T).double())
+        eigenvalues, vectors = torch.linalg.eigh(torch.cov(patches.T).double())
         filters = (vectors / (eigenvalues + self.epsilon).sqrt()).T
         filters = filters[-self.out_channels // 2 :].reshape(-1, channels, side, side)
         assert self.conv.bias is not None

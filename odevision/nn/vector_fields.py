@@ -46,7 +46,7 @@ class ConvField(nn.Module):
 
 
 class GatedConvField(nn.Module):
-    """f = (g + g' t) GN(conv(GELU(GN(y) + b t))): one convolution, with the time as shift and gain.
+    """f = (g + g' t) GN(conv(GELU(GN(y) + b + b' t))): one convolution; the time shifts and scales.
 
     The gain g starts below 1, so that the state at t1 is about as large as at t0 and few steps
     integrate it well: the trained network stays an ODE, not a residual network in disguise.

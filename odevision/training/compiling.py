@@ -7,6 +7,8 @@ import shutil
 import torch
 from torch import Tensor, nn
 
+from odevision.nn.conv_gru import ConvGRUCell
+from odevision.nn.conv_lstm import ConvLSTMCell
 from odevision.nn.gap_ode import GapODE
 from odevision.nn.ode_block import ODEBlock
 
@@ -78,10 +80,16 @@ def compile_model(model: nn.Module) -> bool:
     return True
 
 
+_CALLED_IN_PARTS = (nn.ModuleList, ConvGRUCell, ConvLSTMCell)
+"""`Module.compile` would do nothing for these: they are never called as a whole."""
+
+
 def _compile_parts(module: nn.Module) -> None:
     if isinstance(module, ODEBlock | GapODE):
         module.vector_field.compile()
-    elif any(isinstance(part, ODEBlock | GapODE) for part in module.modules()):
+    elif isinstance(module, _CALLED_IN_PARTS) or any(
+        isinstance(part, ODEBlock | GapODE) for part in module.modules()
+    ):
         for child in module.children():
             _compile_parts(child)
     else:

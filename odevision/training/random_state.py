@@ -22,7 +22,7 @@ def seed_generators(seed: int) -> None:
 
 
 def generator_states() -> dict[str, Any]:
-    """Take the state of every global generator.
+    """Take the state of every global generator but that of an Apple GPU.
 
     Returns:
         Tensors, numbers and tuples only, which `torch.load(weights_only=True)` can read.

@@ -10,12 +10,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from odevision.visual.theme import BLUE, GRAY, VERMILION, drawing_style, light_grid, new_figure
 
 
-def _series(
-    epochs: Sequence[Mapping[str, Any]], key: str, number_of: str = "epoch"
-) -> tuple[list[float], list[float]]:
+def _series(epochs: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
     """Return (epoch, value) pairs; epochs without the value (not evaluated) are left out."""
     known = [record for record in epochs if record.get(key) is not None]
-    return [float(record[number_of]) for record in known], [float(record[key]) for record in known]
+    return [float(record["epoch"]) for record in known], [float(record[key]) for record in known]
 
 
 def _draw_pair(axes: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str) -> None:

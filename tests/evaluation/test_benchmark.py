@@ -256,3 +256,13 @@ def test_a_setting_is_what_a_user_writes() -> None:
     assert setting_of(Reversible()) == "'reversible'"
     for gradient in (Backsolve(norm="seminorm"), Checkpointed(max_states="sqrt", graph="stage")):
         assert eval(setting_of(gradient), names) == gradient
+
+
+def test_a_warm_start_stays_where_it_was() -> None:
+    own = block(solver="dopri5", num_steps=None, warm_start=True)
+    own(state())
+    before = own.dt_warm.clone()
+    assert before > 0
+    rows = benchmark_block(own, 5 * state(), repeats=1).rows
+    assert own.warm_start and torch.equal(own.dt_warm, before)
+    assert cost({row.gradient: row for row in rows}, "checkpointed").parameter_error < 1e-5

@@ -205,3 +205,10 @@ def test_too_few_images_are_refused(copied: LoadedModel) -> None:
     few = load_validation_images(copied, limit=MIN_IMAGES - 1)
     with pytest.raises(ValueError, match=f"{MIN_IMAGES} validation images or more, got 99"):
         calibrate(copied, few)
+
+
+def test_two_folders_that_end_alike_are_two_sets(copied: LoadedModel) -> None:
+    images = load_validation_images(copied)
+    others = [dataclasses.replace(images, name=f"{parent}/other") for parent in ("a", "b")]
+    found = calibrate(copied, images, others)
+    assert set(found.calibration.auroc["energy"]) == {"a/other", "b/other"}

@@ -3,7 +3,13 @@ import torch
 
 from odevision.data.sources import load_split
 from odevision.evaluation.answers import ode_blocks
-from odevision.evaluation.trajectory import choose_evenly, feature_trajectories, principal_plane
+from odevision.evaluation.trajectory import (
+    _features,
+    block_inputs,
+    choose_evenly,
+    feature_trajectories,
+    principal_plane,
+)
 from odevision.models.registry import create_model
 from odevision.training.checkpoint import LoadedModel
 
@@ -44,7 +50,12 @@ def test_a_path_is_that_of_the_block_from_its_input(loaded: LoadedModel) -> None
     (block,) = trajectories.blocks
     assert block.paths.shape == (5, 6, 2)
     assert block.ts.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert (block.paths[0] - block.paths[-1]).norm() > 0
+    (module,) = ode_blocks(loaded)
+    (entering,) = block_inputs(loaded.model, [module], images)
+    with torch.no_grad():
+        states = module.trajectory(entering, block.ts)
+    plane, _ = principal_plane(_features(states))
+    torch.testing.assert_close(_distances(block.paths), _distances(plane), rtol=1e-3, atol=1e-3)
 
 
 def test_a_stacked_model_has_one_picture_a_block() -> None:

@@ -122,6 +122,10 @@ def test_an_unknown_field_is_refused_with_the_closest_name() -> None:
         ("odenet", {"rtol": 0.0, "atol": 0.0}, "`rtol` and `atol`"),
         ("odenet-stacked", {"widths": (20,)}, "`widths` must be multiples of 16"),
         ("resnet", {"widths": (64, 64)}, "`widths` must hold one number"),
+        ("resnet", {"widths": ()}, "`widths` must be channels that the norm"),
+        ("resnet", {"widths": (33,)}, "`widths` must be channels that the norm"),
+        ("resnet", {"widths": (), "like": "odenet-stacked"}, "`widths` must be channels that"),
+        ("resnet", {"widths": (20,), "like": "odenet-stacked"}, "`widths` must be channels that"),
         ("resnet", {"blocks_per_stage": 0}, "`blocks_per_stage` must be at least 1"),
     ],
 )

@@ -122,6 +122,13 @@ def test_a_copy_answers_alike_and_shares_nothing(copied, y0: torch.Tensor) -> No
     assert twin.vector_field.linear.weight is not block.vector_field.linear.weight
 
 
+def test_a_copy_of_a_compiled_block_is_not_compiled() -> None:
+    block = ODEBlock(Field(), num_steps=2)
+    block.compile()
+    assert copy.deepcopy(block)._compiled_call_impl is None
+    assert pickle.loads(pickle.dumps(block))._compiled_call_impl is None
+
+
 def test_the_state_dict_holds_the_fields_parameters_only(y0: torch.Tensor) -> None:
     block, other = ODEBlock(Field(), num_steps=2), ODEBlock(Field(), num_steps=2)
     assert list(block.state_dict()) == ["vector_field.linear.weight", "vector_field.linear.bias"]

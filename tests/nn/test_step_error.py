@@ -20,6 +20,17 @@ class Linear(nn.Module):
         return self.a * y
 
 
+class TimeFree(nn.Module):
+    """dy/dt = layers(y)."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.layers(y)
+
+
 def block_of(**settings: object) -> ODEBlock:
     settings = {"solver": "midpoint", "num_steps": 2, "gradient": "direct", **settings}
     block = ODEBlock(Linear(), **settings)  # type: ignore[arg-type]
@@ -86,3 +97,24 @@ def test_a_block_that_holds_one_can_be_copied() -> None:
 def test_solves_without_a_graph_of_all_slopes_are_refused(settings: dict, name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}`"):
         block_of(**settings)(torch.ones(3, 2, dtype=torch.float64))
+
+
+def test_what_changes_between_evaluations_is_refused_here_too() -> None:
+    field = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).eval()
+    block = ODEBlock(TimeFree(field), solver="midpoint", num_steps=2, gradient="direct")
+    block.measures_step_error = True
+    block.train()
+    with pytest.raises(ValueError, match="must not hold Dropout in training mode"):
+        block(torch.ones(3, 2))
+
+
+def test_a_compiled_solve_is_refused() -> None:
+    with pytest.raises(ValueError, match="`compile` must be False to measure the step error"):
+        block_of(compile=True)(torch.ones(3, 2, dtype=torch.float64))
+
+
+def test_a_solve_with_times_to_save_is_not_measured() -> None:
+    block = block_of()
+    block(torch.ones(3, 2, dtype=torch.float64))
+    block.trajectory(torch.ones(3, 2, dtype=torch.float64), torch.tensor([0.3, 0.7]))
+    assert block.last_step_error is None

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from odevision.models.odenet import ODENet, ODENetConfig
+from odevision.models.registry import create_model
 from odevision.training import compiling
 from odevision.training.compiling import compile_model, find_compiler
 
@@ -42,6 +43,20 @@ def test_vector_field_and_the_other_layers_are_compiled_not_the_solver(
     assert compile_model(model)
     assert compiled_modules(model) == ["stem", "block.vector_field", "head"]
     assert list(model.state_dict()) == names
+
+
+def test_the_layers_of_a_network_of_videos_are_compiled_where_they_are_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiling, "find_compiler", lambda: "/bin/c++")
+    monkeypatch.setattr(compiling, "why_not_compiled", lambda device: None)
+    model = create_model("video-odernn", stem_width=8, widths=(8,), frame_blocks=1)
+    assert compile_model(model)
+    found = [name for name, _ in model.named_modules() if name in compiled_modules(model)]
+    assert {"stem", "halvings.0", "blocks.0", "pooling", "head"} <= set(found)
+    assert {"layers.0.cell.input_conv", "layers.0.cell.state_conv"} <= set(found)
+    assert "layers.0.evolve.over_gap.vector_field" in found
+    assert "layers.0.cell" not in found and "blocks" not in found
 
 
 def test_broken_compiler_is_noticed_beforehand_and_warned_of(
