@@ -93,9 +93,9 @@ def _look_up(frames: Images, flow: Flow) -> Images:
 def _enlarge(flow: Float[Tensor, "pairs 2 rows columns"], size: tuple[int, int]) -> Flow:
     """A flow at another resolution, in pixels of that."""
     larger = F.interpolate(flow, size, mode="bilinear", align_corners=False)
-    right, down = larger.unbind(1)
-    scaled = right * (size[1] / flow.shape[3]), down * (size[0] / flow.shape[2])
-    return torch.stack(scaled, dim=1)
+    larger[:, 0].mul_(size[1] / flow.shape[3])
+    larger[:, 1].mul_(size[0] / flow.shape[2])
+    return larger
 
 
 def _blur(maps: Images) -> Images:
