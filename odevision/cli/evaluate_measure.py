@@ -230,6 +230,5 @@ def picture_folder(loaded: "LoadedModel", out: str | None) -> Path:
     if out is not None:
         return folder_to_write(out)
     run_dir = run_directory(loaded)
-    return folder_to_write(
-        run_dir / "plots" if run_dir is not None else Path("plots") / short_name(loaded)
-    )
+    own = Path("plots") / short_name(loaded) if run_dir is None else run_dir / "plots"
+    return folder_to_write(own)

@@ -120,27 +120,16 @@ def _next_video_commands(config: "TrainConfig", run_dir: Path) -> list[str]:
 
 
 def _next_commands(config: "TrainConfig", data: "DataConfig", run_dir: Path) -> list[str]:
+    from odevision.data.sources import has_test_split
+
     run = shlex.quote(str(run_dir))
     root = f" --data-root {shlex.quote(config.data_root)}" if config.data_root else ""
     examples = _write_examples(config, data, run_dir)
     pictures = "photo.jpg" if examples is None else shlex.quote(str(examples))
     predict = f"odevision predict {run} {pictures}"
-    if not _has_test_images(config, data):
+    if not has_test_split(data.name, data_root=config.data_root):
         return [predict]
     return [f"odevision evaluate {run}{root}", predict, f"odevision plot {run}{root}"]
-
-
-def _has_test_images(config: "TrainConfig", data: "DataConfig") -> bool:
-    """Whether there is something to evaluate on: a folder may hold training images alone."""
-    from odevision.data.sources import load_split
-
-    try:
-        load_split(
-            data.name, "test", data_root=config.data_root, image_size=data.image_size, limit=1
-        )
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _finish(config: "TrainConfig", result: "TrainResult") -> int:

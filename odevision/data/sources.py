@@ -19,7 +19,13 @@ from torch import Tensor
 from odevision.data import cifar, folder
 from odevision.data.idx import read_idx
 from odevision.data.image_set import ImageSet, carve_validation, to_picture
-from odevision.data.locate import MNIST_LAYOUT, DataNotFoundError, Layout, find_official_files
+from odevision.data.locate import (
+    MNIST_LAYOUT,
+    DataNotFoundError,
+    Layout,
+    find_official_files,
+    find_test_folder,
+)
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.registry import DATASETS, DatasetInfo, list_datasets, preprocessing_for
 
@@ -79,6 +85,20 @@ def dataset_info(
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
     )
+
+
+def has_test_split(name: str | Path, *, data_root: str | Path | None = None) -> bool:
+    """Whether a data set has a test split: a folder may hold training images alone.
+
+    Args:
+        name: As for `dataset_info`. No image is read.
+        data_root: Folder to which a relative DIR may be relative.
+    """
+    if str(name) in DATASETS:
+        return True
+    places = (path for path in _own_places(name, data_root) if (path / "train").is_dir())
+    own = next(places, None)
+    return own is not None and find_test_folder(own) is not None
 
 
 def load_split(
@@ -146,8 +166,12 @@ def load_split(
     return _prepared(image_set, preprocessing, in_memory_bytes)
 
 
+def _own_places(name: str | Path, data_root: str | Path | None) -> list[Path]:
+    return [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
+
+
 def _dataset_folder(name: str | Path, data_root: str | Path | None) -> Path:
-    candidates = [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
+    candidates = _own_places(name, data_root)
     for path in candidates:
         if (path / "train").is_dir():
             return path

@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -13,7 +14,13 @@ import torch
 
 from odevision.data import sources
 from odevision.data.preprocessing import Preprocessing
-from odevision.data.sources import DATASETS, dataset_info, list_datasets, load_split
+from odevision.data.sources import (
+    DATASETS,
+    dataset_info,
+    has_test_split,
+    list_datasets,
+    load_split,
+)
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -205,3 +212,11 @@ def test_stated_mean_and_std_are_those_of_the_training_images(real_data) -> None
     pixels = load_split("mnist", "train", data_root=real_data).images.double() / 255
     assert pixels.mean().item() == pytest.approx(info.mean[0], abs=5e-4)
     assert pixels.std().item() == pytest.approx(info.std[0], abs=5e-4)
+
+
+def test_a_folder_may_have_training_images_alone(tmp_path: Path) -> None:
+    (tmp_path / "own" / "train").mkdir(parents=True)
+    assert not has_test_split("own", data_root=tmp_path)
+    (tmp_path / "own" / "val").mkdir()
+    assert has_test_split("own", data_root=tmp_path)
+    assert not has_test_split(tmp_path / "gone") and has_test_split("cifar10")

@@ -1,7 +1,9 @@
 import dataclasses
+import logging
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from odevision.training import run_dir
 from odevision.training.config import TrainConfig
@@ -118,3 +120,17 @@ def test_a_full_disk_leaves_a_directory_that_can_be_used(
         with pytest.raises(OSError, match="No space left"):
             claim(run, config)
     assert claim(open_run(config, resume=False), config).path == run.path
+
+
+def test_where_files_cannot_be_locked_a_run_goes_on_with_a_warning(
+    small_config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: FileLock, **options: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    config = small_config()
+    with caplog.at_level(logging.WARNING):
+        run = claim(open_run(config, resume=False), config)
+    assert read_run_config(run.path) == config
+    assert "files cannot be locked there" in caplog.text
