@@ -142,12 +142,21 @@ def depth_study(base: TrainConfig) -> Iterator[Contestant]:
 
 
 def corruption_study(base: TrainConfig) -> Iterator[Contestant]:
-    """The base of `depth_study` and its ResNets, whose clean accuracy is about as high."""
+    """The base of `depth_study` and its ResNets, whose clean accuracy is about as high.
+
+    The base takes part once more with the recipe's term for the step error, which asks for a field
+    that changes slowly along its solutions.
+    """
     configs: list[TrainConfig] = []
     for one in _depths(base, lambda name: name.startswith("ResNet")):
         if one.config not in configs:
             configs.append(one.config)
             yield one
+    yield Contestant(
+        name=f"3 blocks and the term for the step error, widths {_widths_of(base.model)}",
+        group="equal parameters",
+        config=dataclasses.replace(base, step_counts=()),
+    )
 
 
 def _depths(base: TrainConfig, wanted: Callable[[str], bool]) -> Iterator[Contestant]:
@@ -169,12 +178,15 @@ def _depths(base: TrainConfig, wanted: Callable[[str], bool]) -> Iterator[Contes
 
 
 def _of_depth(base: TrainConfig, name: str, quantity: str, model: ModelConfig) -> Contestant:
-    widths = getattr(model, "widths", ()) or ()
     return Contestant(
-        name=f"{name}, widths {'-'.join(map(str, widths))}, equal {quantity}",
+        name=f"{name}, widths {_widths_of(model)}, equal {quantity}",
         group=f"equal {quantity}",
         config=dataclasses.replace(base, model=model),
     )
+
+
+def _widths_of(model: ModelConfig) -> str:
+    return "-".join(map(str, getattr(model, "widths", ()) or ()))
 
 
 def ablation_study(base: TrainConfig) -> Iterator[Contestant]:

@@ -109,9 +109,10 @@ def test_contestants_of_a_study_have_names_of_their_own(study: str) -> None:
 def test_the_ode_and_its_resnets_answer_corrupted_validation_images(
     noise: str, tmp_path: Path
 ) -> None:
-    ode, *resnets = settings("corruptions").contestants(noise)
+    ode, *resnets, with_term = settings("corruptions").contestants(noise)
     assert ode.name.startswith("3 blocks") and isinstance(ode.config.model, ODENetStackedConfig)
     assert len(resnets) == 2 and all(one.name.startswith("ResNet") for one in resnets)
+    assert with_term.config.model == ode.config.model and with_term.config.step_error_weight > 0
     run = lambda config: train_once(config, corruptions=True)
     places = {"data_root": noise, "out": tmp_path}
     (found,) = run_study(

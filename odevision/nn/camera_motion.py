@@ -4,6 +4,8 @@ A moving camera changes every pixel, as if all of the scene moved. What is left 
 before is laid upon the present one is what moves in the scene.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -99,9 +101,10 @@ def move(frames: Images, motion: Motion) -> tuple[Images, Bool[Tensor, "pairs he
 def _positions(frames: Images) -> Position:
     """Where the pixels of frames are: to the right and down, from the middle, in half heights."""
     height, width = frames.shape[2:]
-    options = {"device": frames.device, "dtype": frames.dtype}
-    x = (2 * torch.arange(width, **options) + 1 - width) / height
-    y = (2 * torch.arange(height, **options) + 1 - height) / height
+    options: Any = {"device": frames.device, "dtype": frames.dtype}
+    right, low = (width - 1) / height, (height - 1) / height
+    x = torch.linspace(-right, right, width, **options)
+    y = torch.linspace(-low, low, height, **options)
     return x, y[:, None]
 
 

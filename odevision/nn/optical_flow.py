@@ -3,6 +3,8 @@
 Flow tells how something moves and not how it looks, so that few videos teach it.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -80,10 +82,10 @@ def _correction(moved: Images, now: Images) -> Flow:
 def _look_up(frames: Images, flow: Flow) -> Images:
     """Frames after a flow, between pixels linearly."""
     height, width = frames.shape[2:]
-    options = {"device": flow.device, "dtype": flow.dtype}
+    options: Any = {"device": flow.device, "dtype": flow.dtype}
     # grid_sample wants halves of the frame's width and height, from the middle.
-    x = (2 * torch.arange(width, **options) + 1) / width - 1
-    y = (2 * torch.arange(height, **options)[:, None] + 1) / height - 1
+    x = torch.linspace(1 / width - 1, 1 - 1 / width, width, **options)
+    y = torch.linspace(1 / height - 1, 1 - 1 / height, height, **options)[:, None]
     old_x = torch.sub(x, flow[:, 0], alpha=2 / width)
     old_y = torch.sub(y, flow[:, 1], alpha=2 / height)
     grid = torch.stack([old_x, old_y], dim=3)
