@@ -242,6 +242,7 @@ def _watch(
                 every_frame=request.every_frame,
                 max_seconds=request.max_seconds,
                 on_frame=on_frame,
+                keep_moments=request.csv or request.plot or request.json,
             )
 
         path = request.folder / f"{name}-caption.mp4"

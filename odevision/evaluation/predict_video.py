@@ -1,5 +1,6 @@
 """Predict the class of a video from its frames as they come, and how sure that was when."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class VideoPrediction:
         label: Name of the most probable class at the end.
         probability: Of that class, 0 to 1.
         top: The most probable classes, best first, with their probabilities.
-        moments: The answer after each frame that was looked at.
+        moments: The answer after each frame that was looked at, or after the last one alone.
+        num_frames: Frames looked at.
         seconds_watched: Time of the last frame that was looked at.
         duration_seconds: Of the video as its file states it; None for streams.
         stopped_early: Whether it stopped before the end, being sure or at a limit.
@@ -64,15 +66,11 @@ class VideoPrediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     moments: tuple[Moment, ...]
+    num_frames: int
     seconds_watched: float
     duration_seconds: float | None
     stopped_early: bool
     is_complete: bool
-
-    @property
-    def num_frames(self) -> int:
-        """Frames looked at."""
-        return len(self.moments)
 
     @property
     def share_watched(self) -> float | None:
@@ -110,6 +108,7 @@ def predict_stream(
     every_frame: bool = False,
     max_seconds: float | None = None,
     on_frame: OnFrame | None = None,
+    keep_moments: bool = True,
 ) -> VideoPrediction:
     """Watch a video, and answer after each frame.
 
@@ -124,6 +123,8 @@ def predict_stream(
         max_seconds: Stop at this time of the video, 0 or more.
         on_frame: Called with each frame of the source and the probabilities after it; never by a
             network that takes whole clips, which looks at `WHOLE_CLIP_FRAMES` at most.
+        keep_moments: Remember the answer after each frame, and not the last one alone, which does
+            for a stream that goes on for days.
 
     Returns:
         The answer.
@@ -140,7 +141,7 @@ def predict_stream(
         )
     if max_seconds is not None and not max_seconds >= 0:
         raise ValueError(f"`max_seconds` must be 0 or more, got {max_seconds}. Try 10.")
-    moments: list[Moment] = []
+    moments: deque[Moment] = deque(maxlen=None if keep_moments else 1)
     is_early = False
     if not can_stream(loaded):
         for name, value in (("stop_when_sure", stop_when_sure), ("every_frame", every_frame)):
@@ -149,7 +150,7 @@ def predict_stream(
                     f"`{name}` must be used with a network that can stream, got "
                     f"{loaded.card.model_name}, which takes whole clips only."
                 )
-        moment, is_early = _answer_whole(loaded, source, max_seconds)
+        moment, num_frames, is_early = _answer_whole(loaded, source, max_seconds)
         moments.append(moment)
     else:
         classifier = StreamingClassifier(loaded, every_frame=every_frame)
@@ -160,6 +161,7 @@ def predict_stream(
         except KeyboardInterrupt:
             if not moments or not getattr(source, "is_live", False):
                 raise
+        num_frames = classifier.num_frames
     best = top_classes(moments[-1].probabilities, loaded.card.class_names, top)
     is_file = isinstance(source, VideoReader)
     return VideoPrediction(
@@ -168,6 +170,7 @@ def predict_stream(
         probability=best[0][1],
         top=best,
         moments=tuple(moments),
+        num_frames=num_frames,
         seconds_watched=moments[-1].seconds,
         duration_seconds=source.duration_seconds if is_file else None,
         stopped_early=is_early,
@@ -186,7 +189,7 @@ class _Limits:
 def _answer_frames(
     classifier: StreamingClassifier,
     source: Iterable[Frame],
-    moments: list[Moment],
+    moments: deque[Moment],
     limits: _Limits,
     on_frame: OnFrame | None,
 ) -> bool:
@@ -208,8 +211,8 @@ def _answer_frames(
 @torch.inference_mode()
 def _answer_whole(
     loaded: LoadedModel, source: VideoReader | StreamSource, max_seconds: float | None
-) -> tuple[Moment, bool]:
-    """The one answer of a network that cannot stream; whether it stopped before the end."""
+) -> tuple[Moment, int, bool]:
+    """The one answer of a network that cannot stream, to how many frames, and whether more came."""
     preprocessing = loaded.clip_preprocessing
     images: list[Tensor] = []
     seconds: list[float] = []
@@ -227,4 +230,4 @@ def _answer_whole(
         torch.ones(1, len(images), dtype=torch.bool, device=device_of(loaded)),
     )
     probabilities = loaded.model(clips)[0].float().softmax(dim=0).cpu()
-    return Moment(seconds=seconds[-1], probabilities=probabilities), is_early
+    return Moment(seconds=seconds[-1], probabilities=probabilities), len(images), is_early
