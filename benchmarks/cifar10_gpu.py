@@ -35,11 +35,11 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_report import GOALS, Run, consistency_table, judge, table
+from benchmarks.measure import commit
 from benchmarks.plain_network import baseline_of
 from benchmarks.training_runs import (
     NUM_COUNTED,
     Contestant,
-    commit,
     machine_line,
     multiply_adds,
     open_results,

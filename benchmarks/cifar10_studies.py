@@ -10,13 +10,14 @@ depth     one block, two, three, more layers in f, and the ResNet, at equal para
           multiply-adds of a forward pass
 ablation  field, filters that move with the time, augmented channels, step counts, the term for the
           step error, two steps, those of second order, and the optimizer, one at a time
-corruptions  the base and the ResNets of `depth` under the usual corruptions of the images
+corruptions  the base and the ResNets of `depth` under the usual corruptions of the images, and the
+          base with the term for the step error once more
 
 The base is the recipe `cifar10-fast`; all but ablation leave out its term for the step error, which
-not every solver has. All is measured on validation images taken from the training images; the test
-images are not read. Each run is a process of its own. DIR/STUDY.json is written after every run;
-started again, the runs in it are not repeated. Beside it are the table, STUDY.md, and the solvers'
-figure, solver.png.
+not every solver has, unless a row names it. All is measured on validation images taken from the
+training images; the test images are not read. Each run is a process of its own. DIR/STUDY.json is
+written after every run; started again, the runs in it are not repeated. Beside it are the table,
+STUDY.md, and the solvers' figure, solver.png.
 
 The columns, as mean and standard deviation over the seeds:
 
@@ -45,6 +46,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measure import commit
 from benchmarks.study_contestants import (
     ablation_study,
     corruption_study,
@@ -55,12 +57,12 @@ from benchmarks.study_contestants import (
 from benchmarks.training_runs import (
     MIB,
     Contestant,
-    commit,
     markdown,
     mean_std,
     open_results,
     register_networks,
     run_in_fresh_process,
+    train_once,
     write_files,
 )
 from odevision.recipes.cifar10 import cifar10_fast
@@ -246,6 +248,7 @@ def run_study(
     if run is None:
         run = functools.partial(
             run_in_fresh_process,
+            train_once,
             threads=settings.threads,
             corruptions=settings.study == "corruptions",
         )

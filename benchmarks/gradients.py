@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from benchmarks import gradient_cost, gradient_exact, gradient_flat, gradient_gpu
-from benchmarks.measure import machine
+from benchmarks.measure import commit, machine
 
 RESULTS = Path(__file__).parent / "results"
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "gradient_memory.png"
@@ -190,7 +190,10 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
 
-    head = f"{machine()}, torchdiffeq {version('torchdiffeq')}, n = {options.repeats}"
+    head = (
+        f"`python -m benchmarks.gradients`, commit {commit()}; {machine()}, "
+        f"torchdiffeq {version('torchdiffeq')}, n = {options.repeats}"
+    )
     if device.type == "cuda":
         head = f"{torch.cuda.get_device_name(device)}, {head}"
     numbers: dict[str, Any] = {"machine": head}

@@ -1,9 +1,10 @@
-"""Measure seconds and peak bytes of calls, side by side in one process."""
+"""Measure seconds and peak bytes of calls, side by side in one process; say on what."""
 
 import ctypes
 import gc
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,3 +72,16 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def commit() -> str:
+    """Short name of the source's commit, with + if it was changed since; unknown without git."""
+    here = Path(__file__).parent
+    try:
+        name, changes = (
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "-uno"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return name.stdout.strip() + ("+" if changes.stdout.strip() else "")

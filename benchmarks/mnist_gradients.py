@@ -7,7 +7,7 @@ The recipe `mnist` with its ODE block solved by leapfrog, which is reversible as
 gradients share one forward pass (checked), and a seed gives all of them the same first weights,
 images and augmentation. What is left is the gradient itself. Each run is a process of its own, on
 the CPU. FILE (JSON) is written after every run; started again, the runs in it are not repeated.
-Beside it the table is written as FILE with the ending .md. Needs Linux.
+Beside it the table is written as FILE with the ending .md.
 
 The columns, as mean and standard deviation over the seeds:
 
@@ -22,18 +22,11 @@ gradient off      the block's gradient on a validation batch at the final weight
 
 import argparse
 import dataclasses
-import datetime
 import json
-import multiprocessing
-import os
-import re
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -41,7 +34,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.measure import machine
+from benchmarks.measure import commit, machine
+from benchmarks.training_runs import (
+    MIB,
+    Meter,
+    markdown,
+    mean_std,
+    open_results,
+    run_in_fresh_process,
+    write_files,
+)
 from odevision.data.sources import load_split
 from odevision.evaluation.evaluate import evaluate
 from odevision.gradient.backsolve import ConvergentGradientWarning
@@ -51,13 +53,11 @@ from odevision.recipes.mnist import mnist
 from odevision.training.checkpoint import LoadedModel, load_checkpoint
 from odevision.training.config import DataConfig, TrainConfig
 from odevision.training.loop import train
-from odevision.training.report import EpochReport, RunReport, SilentProgress
 
 GradientName = Literal["direct", "checkpointed", "reversible", "backsolve"]
 GRADIENT_NAMES: tuple[GradientName, ...] = ("direct", "checkpointed", "reversible", "backsolve")
 SOLVER = "leapfrog"
 SAME_FORWARD = 1e-5  # relative; float32 sums in another order are below it
-MIB = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,48 +95,6 @@ class Settings:
         )
 
 
-class Meter(SilentProgress):
-    """Reads clock and memory at the first and the last training step.
-
-    Attributes:
-        precision: what the run computes in.
-        cpu_seconds: of all training steps, in CPU time of the process.
-        bytes_before: resident before the first step, data and network included.
-        peak_bytes: most resident bytes up to the end of the last step.
-        last_epoch: the report of the last epoch.
-    """
-
-    precision: str = ""
-    cpu_seconds: float = 0.0
-    bytes_before: int = 0
-    peak_bytes: int = 0
-    last_epoch: EpochReport | None = None
-
-    def start(self, report: RunReport) -> None:
-        """Start the clock; forget the peak, which was reached while files were unpacked."""
-        self.precision, self.num_steps = report.precision, report.num_steps
-        Path("/proc/self/clear_refs").write_text("5")
-        self.bytes_before = _resident_peak_bytes()
-        self.started = time.process_time()
-
-    def advance(self, step: int, epoch: int) -> None:
-        """Stop clock and memory at the last step, before the validation."""
-        if step == self.num_steps:
-            self.cpu_seconds = time.process_time() - self.started
-            self.peak_bytes = _resident_peak_bytes()
-
-    def epoch(self, report: EpochReport) -> None:
-        """Keep the report."""
-        self.last_epoch = report
-
-
-def _resident_peak_bytes() -> int:
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
-        raise OSError("/proc/self/status has no VmHWM")
-    return int(found[1]) * 1024
-
-
 def run_once(settings: Settings, gradient: GradientName, seed: int) -> dict[str, Any]:
     """Train and test one network; to be called in a fresh process.
 
@@ -157,13 +115,13 @@ def run_once(settings: Settings, gradient: GradientName, seed: int) -> dict[str,
         assert isinstance(data, DataConfig)
         result = train(config, progress=meter)
         loaded = load_checkpoint(result.checkpoint_dir)
-    last = meter.last_epoch
-    assert last is not None and last.validation_accuracy is not None
+    last, report = meter.last_epoch, meter.report
+    assert last is not None and report is not None
     tested = evaluate(loaded, data_root=settings.data_root, limit=settings.limit)
     return {
         "gradient": gradient,
         "seed": seed,
-        "precision": meter.precision,
+        "precision": report.precision,
         "test_accuracy": tested.accuracy,
         "validation_accuracy": last.validation_accuracy,
         "train_loss": last.train_loss,
@@ -172,7 +130,7 @@ def run_once(settings: Settings, gradient: GradientName, seed: int) -> dict[str,
         "added_bytes": meter.peak_bytes - meter.bytes_before,
         "nfe_forward": last.nfe_forward,
         "nfe_backward": last.nfe_backward,
-        **_probe(loaded, settings, data, bf16=meter.precision == "bf16"),
+        **_probe(loaded, settings, data, bf16=report.precision == "bf16"),
     }
 
 
@@ -247,61 +205,17 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         "NFE forward": ("nfe_forward", 1, 0),
         "backward": ("nfe_backward", 1, 0),
     }
-    heads = ["gradient", "n", *columns, "gradient off"]
-    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    rows: list[list[str]] = []
     for gradient in GRADIENT_NAMES:
         of_it = [run for run in runs if run["gradient"] == gradient]
         if not of_it:
             continue
         cells = [gradient, str(len(of_it))]
         for key, factor, digits in columns.values():
-            cells.append(_mean_std([factor * run[key] for run in of_it], digits))
+            cells.append(mean_std([factor * run[key] for run in of_it], digits))
         cells.append(f"{statistics.mean(run['gradient_off'] for run in of_it):.1e}")
-        lines.append(" | ".join(cells))
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _mean_std(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    if len(values) < 2 or max(values) == min(values):  # evaluations and held bytes don't scatter
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
-
-def _write(out: Path, contents: dict[str, Any]) -> None:
-    """Write both files, each at once: a killed process leaves the earlier one."""
-    about = ", ".join(f"{key} {value}" for key, value in contents["settings"].items())
-    head = f"{contents['date']}, {contents['machine']}, odevision {contents['version']}"
-    markdown = f"{head}\n\n{about}\n\n{table(contents['runs'])}\n"
-    for path, text in ((out.with_suffix(".md"), markdown), (out, json.dumps(contents, indent=2))):
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(text)
-        os.replace(temporary, path)
-
-
-def _opened(out: Path, settings: Settings) -> dict[str, Any]:
-    """The contents of FILE, or those of a new one.
-
-    Raises:
-        SystemExit: the file's runs had other settings, hardware or versions.
-    """
-    # The place of the data is no property of the results.
-    given = dataclasses.asdict(settings) | {"solver": SOLVER}
-    del given["data_root"]
-    fresh = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "version": version("odevision"),
-        "settings": given,
-        "runs": [],
-    }
-    if not out.exists():
-        return fresh
-    found = json.loads(out.read_text())
-    for key in ("settings", "machine", "version"):
-        if found[key] != fresh[key]:
-            raise SystemExit(f"{out} has {key} {found[key]}, not {fresh[key]}. Try another --out.")
-    return found
+        rows.append(cells)
+    return markdown(["gradient", "n", *columns, "gradient off"], rows)
 
 
 def main() -> None:
@@ -328,17 +242,21 @@ def main() -> None:
         threads=torch.get_num_threads(),
         limit=options.limit_train,
     )
-    contents = _opened(options.out, settings)
+    # The place of the data is no property of the results.
+    shared = dataclasses.asdict(settings) | {"solver": SOLVER, "machine": machine()}
+    del shared["data_root"]
+    contents = open_results(options.out, shared)
     finished = {(run["gradient"], run["seed"]) for run in contents["runs"]}
-    fresh_process = multiprocessing.get_context("spawn")
     for seed in range(options.seeds):
         for gradient in GRADIENT_NAMES:
             if (gradient, seed) in finished:
                 continue
-            with ProcessPoolExecutor(1, mp_context=fresh_process) as pool:
-                run = pool.submit(run_once, settings, gradient, seed).result()
+            run = run_in_fresh_process(run_once, settings, gradient, seed) | {"commit": commit()}
             contents["runs"].append(run)
-            _write(options.out, contents)
+            about = ", ".join(f"{key} {value}" for key, value in shared.items())
+            text = f"odevision {contents['version']}, {about}\n\n{table(contents['runs'])}\n"
+            numbers = json.dumps(contents, indent=2)
+            write_files({options.out.with_suffix(".md"): text, options.out: numbers})
             print(
                 f"{gradient}, seed {seed}: test {100 * run['test_accuracy']:.2f} %, "
                 f"{run['cpu_seconds']:.0f} CPU seconds",

@@ -31,7 +31,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from benchmarks.measure import interleaved_seconds, machine, median_ratio
+from benchmarks.measure import commit, interleaved_seconds, machine, median_ratio
 from benchmarks.solver_contestants import COMPILED, Contestant, Counter, Solve, contestants
 from benchmarks.solver_problems import PROBLEMS, Problem
 from odevision import odesolve
@@ -181,13 +181,14 @@ def table(result: dict[str, Any]) -> str:
 
 
 def surroundings(device: str, repeats: int) -> dict[str, Any]:
-    """Hardware, versions, date and the number of measured runs."""
+    """Hardware, commit, versions, date and the number of measured runs."""
     hardware = machine()
     if device == "cuda":
         hardware += f", {torch.cuda.get_device_name()}"
     found = {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     today = datetime.date.today().isoformat()
-    return {"date": today, "machine": hardware, "versions": found, "repeats": repeats}
+    about: dict[str, Any] = {"date": today, "machine": hardware, "commit": commit()}
+    return about | {"versions": found, "repeats": repeats}
 
 
 def _version(name: str) -> str:
@@ -215,7 +216,10 @@ def main() -> None:
         parser.error("--save must go without --only and --kind: a saved table holds all rows")
     context = surroundings(options.device, options.repeats)
     versions = ", ".join(f"{name} {number}" for name, number in context["versions"].items())
-    head = f"{context['date']}, n = {context['repeats']}, {context['machine']}\n{versions}"
+    head = (
+        f"{context['date']}, n = {context['repeats']}, commit {context['commit']}, "
+        f"{context['machine']}\n{versions}"
+    )
     print(head, flush=True)
     results, texts = [], []
     for name in [options.only] if options.only else PROBLEMS:

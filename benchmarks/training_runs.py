@@ -4,12 +4,10 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import re
 import statistics
-import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import deep_field, plain_network, second_order_field
-from benchmarks.measure import machine
+from benchmarks.measure import machine, status_bytes
 from odevision.data.sources import load_split
 from odevision.evaluation.answers import answer_split
 from odevision.evaluation.consistency import check_consistency
@@ -109,11 +107,9 @@ def _peak_bytes(device: torch.device, *, forget: bool = False) -> int:
         try:
             if forget:
                 Path("/proc/self/clear_refs").write_text("5")
-            found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+            return status_bytes("VmHWM")
         except OSError:  # not Linux: the peak since the process began
-            found = None
-        if found is not None:
-            return int(found[1]) * 1024
+            pass
     return peak_memory_bytes(device)
 
 
@@ -217,19 +213,6 @@ def machine_line(device: str = "cpu") -> str:
     return machine()
 
 
-def commit() -> str:
-    """Short name of the source's commit, with + if it was changed since; unknown without git."""
-    here = Path(__file__).parent
-    try:
-        name, changes = (
-            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
-            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "-uno"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return name.stdout.strip() + ("+" if changes.stdout.strip() else "")
-
-
 def open_results(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Read the results so far, or begin new ones.
 
@@ -260,17 +243,17 @@ def write_files(files: Mapping[Path, str]) -> None:
 
 
 def run_in_fresh_process(
-    config: TrainConfig, *, threads: int, corruptions: bool = False
+    function: Callable[..., dict[str, Any]], /, *args: Any, **options: Any
 ) -> dict[str, Any]:
-    """`train_once` in a process of its own, so that the peak of its memory is its own.
+    """Call a function in a process of its own, so that the peak of its memory is its own.
 
     Args:
-        config: of the training, complete but for `out`.
-        threads: of torch.
-        corruptions: as for `train_once`.
+        function: of a module's top level, such as `train_once`.
+        args: of it.
+        options: of it.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(train_once, config, threads, corruptions).result()
+        return pool.submit(function, *args, **options).result()
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

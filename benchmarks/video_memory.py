@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.live_bytes import LiveBytes
-from benchmarks.measure import interleaved_seconds, machine, median_ratio, peak_bytes
+from benchmarks.measure import commit, interleaved_seconds, machine, median_ratio, peak_bytes
 from odevision.models.video import RecurrentVideoNet
 from odevision.models.video_registry import VIDEO_MODELS, VideoModel
 from odevision.types import Clips
@@ -119,7 +119,7 @@ def report(name: str, repeats: int, rows: list[dict[str, Any]]) -> str:
             f"# Training memory of {name} against frames, {datetime.date.today()}",
             "",
             f"`python -m benchmarks.video_memory --model {name} --repeats {repeats} --save`; one "
-            f"clip of {SIZE[0]} x {SIZE[1]} pixels; {machine()}; n = {repeats}.",
+            f"clip of {SIZE[0]} x {SIZE[1]} pixels; {machine()}; commit {commit()}; n = {repeats}.",
             "",
             "| frames | backpropagation | peak live MiB | peak resident MiB | gradient off from "
             "plain | seconds | times plain's |",

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 from benchmarks import video_memory
+from benchmarks.measure import commit
 from benchmarks.training_runs import (
     MIB,
-    commit,
     machine_line,
     markdown,
     mean_std,

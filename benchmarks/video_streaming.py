@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from benchmarks.measure import machine, status_bytes
+from benchmarks.measure import commit, machine, status_bytes
 from odevision.data.motion import load_motion
 from odevision.data.video import open_video
 from odevision.data.video_frame import Frame
@@ -107,8 +107,9 @@ def report(model: str, size: tuple[int, int], result: dict[str, Any], hardware: 
         [
             f"# A long video through {model}, {datetime.date.today()}",
             "",
-            f"`python -m benchmarks.video_streaming {model}`; {SIZE[1]} x {SIZE[0]} H.264 at "
-            f"{RATE} frames a second, looked at in {size[1]} x {size[0]}; {hardware}.",
+            f"`python -m benchmarks.video_streaming {model}`, commit {commit()}; "
+            f"{SIZE[1]} x {SIZE[0]} H.264 at {RATE} frames a second, "
+            f"looked at in {size[1]} x {size[0]}; {hardware}.",
             "",
             "| | |",
             "| --- | --- |",

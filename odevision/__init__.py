@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from odevision.version import __version__
 
 if TYPE_CHECKING:
-    from odevision.evaluation.streaming import StreamingClassifier
+    from odevision.evaluation.streaming import StreamingClassifier, StreamSnapshot
     from odevision.models import create_model, list_models
     from odevision.nn import ODEBlock
     from odevision.ode.controller import ConstantController, GridController, PIDController
@@ -31,6 +31,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "Stats",
+    "StreamSnapshot",
     "StreamingClassifier",
     "__version__",
     "create_model",
@@ -52,6 +53,7 @@ _HOMES = {
     "Solution": "odevision.ode.solution",
     "SolveError": "odevision.ode.solution",
     "Stats": "odevision.ode.solution",
+    "StreamSnapshot": "odevision.evaluation.streaming",
     "StreamingClassifier": "odevision.evaluation.streaming",
     "create_model": "odevision.models",
     "list_models": "odevision.models",

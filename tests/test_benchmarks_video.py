@@ -42,7 +42,8 @@ def test_a_long_video_is_made_and_watched(tmp_path: Path) -> None:
     assert video_streaming.make_video(path, [], minutes=0.2) == 300
     result = video_streaming.watch(loaded, path)
     assert result["num_frames"] == 300
-    assert result["resident_least"] <= result["resident_most"]
+    settled = [num for seconds, num in result["resident"] if seconds >= 10]
+    assert (result["resident_least"], result["resident_most"]) == (min(settled), max(settled))
     result |= video_streaming.watch_at_own_rate(loaded, path)
     assert result["share_looked_at"] == pytest.approx(8 / 25, abs=0.01)
     assert "| frames | 300" in video_streaming.report("m", (32, 32), result, "a machine")

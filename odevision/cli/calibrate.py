@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from odevision.training.checkpoint import LoadedModel
 
 _DESCRIPTION = """\
-Calibrate a trained model on the images that were held out from training, and write the result
-into its card. From then on `predict` states calibrated probabilities, and says `unknown` where a
-photo looks like none of the classes. The test images are not read. `train` does this at its end.
+Calibrate a trained network of images on those that were held out from training, and write the
+result into its card. From then on `predict` states calibrated probabilities, and says `unknown`
+where a photo looks like none of the classes. The test images are not read. `train` does this at its
+end.
 
 Example: odevision calibrate runs/mnist-mini --plot
 """

@@ -18,8 +18,8 @@ Data = Annotated[
     str | None,
     arg(
         metavar="NAME|DIR",
-        help="Data set or image folder. Classes are matched by name, and the model's own "
-        "preprocessing is used.",
+        help="Data set, folder of images or videos, or list of videos. Classes are matched by "
+        "name, and the model's own preprocessing is used.",
         help_behavior_hint="(default: what the model was trained on)",
     ),
 ]
@@ -35,8 +35,8 @@ Limit = Annotated[
     int | None,
     arg(
         metavar="N",
-        help="Only the first N test images in the order of the files; of an image folder, N "
-        "evenly spaced ones.",
+        help="Only the first N test images in the order of the files; of an image folder or of "
+        "videos, N evenly spaced ones.",
         help_behavior_hint="(default: all)",
     ),
 ]

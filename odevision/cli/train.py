@@ -24,7 +24,8 @@ common options:
   --out RUN             directory of the run; by default runs/RECIPE, runs/RECIPE-2, ...
   --resume              go on with the run in --out (or the recipe's newest) where it was saved
   --config FILE         take the fields of a YAML file, such as the config.yaml of a run
-  --data NAME|DIR       another data set, or a folder of images DIR/train/CLASS/IMAGE.jpg
+  --data NAME|DIR       another data set; a folder of images or videos, DIR/train/CLASS/FILE;
+                        a CSV list of videos
   --data.image-size N   size of a folder's images; `train folder` scales the network with it
   --data-root DIR       folder where data sets lie
   --model.name NAME     another network (see `odevision models`)

@@ -187,7 +187,10 @@ class StreamingClassifier:
         return self._network.logits(state)[0].float().softmax(dim=0).cpu()
 
     def snapshot(self) -> StreamSnapshot:
-        """Return all that the stream remembers; `torch.save` can write its `vars`."""
+        """Return all that the stream remembers.
+
+        `torch.save(vars(snapshot), path)` keeps it; `StreamSnapshot(**torch.load(path))` reads it.
+        """
         tensors = None
         if self._state is not None:
             tensors = tuple(leaf.clone() for leaf in pytree.tree_leaves(self._state))

@@ -122,7 +122,7 @@ def _from_timm(name: str, pretrained: bool) -> nn.Module:
     except ImportError:
         raise ValueError(
             f"`backbone` timm/{name} needs timm, which is not installed. Try "
-            "pip install 'odevision[timm]', or torchvision/resnet18."
+            "pip install timm, or torchvision/resnet18."
         ) from None
     architecture, _, _ = name.partition(".")
     if not timm.is_model(architecture):

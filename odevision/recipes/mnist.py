@@ -12,7 +12,7 @@ _DIGITS = Augmentation(crop_padding=2, rotation_degrees=10.0, scale=0.1)
 
 
 def mnist_mini() -> TrainConfig:
-    """The main job: 5,000 real digits that come along, no download.
+    """5,000 real digits that come along: a first training, no download.
 
     Command: odevision train mnist-mini
     Time: 36 seconds on 2 CPU cores (Zen 4).

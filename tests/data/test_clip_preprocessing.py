@@ -12,7 +12,7 @@ PREPARE = ClipPreprocessing(height=6, width=8, rate=8.0)
 
 def test_a_frame_of_the_right_size_stays_as_it_is() -> None:
     image = torch.randint(256, (3, 6, 8), dtype=torch.uint8)
-    assert PREPARE.to_uint8(image) is image or torch.equal(PREPARE.to_uint8(image), image)
+    assert torch.equal(PREPARE.to_uint8(image), image)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (60, 80), (60, 200), (200, 60), (3, 4), (1, 1), (7, 500)])

@@ -89,7 +89,8 @@ def test_other_rates_show_other_numbers_of_frames(loaded: LoadedModel) -> None:
     assert rates["twice the rate"].mean_frames == 64
     assert 26 <= rates["irregular gaps, the same mean rate"].mean_frames <= 38
     assert 11 <= rates["half of the frames dropped"].mean_frames <= 21
-    assert all(0 <= one.changed_share <= 1 for one in rates.values())
+    for one in rates.values():  # an answer that is right now and was wrong before has changed
+        assert abs(one.accuracy - answers.accuracy) - 1e-9 <= one.changed_share
 
 
 def test_a_watched_share_ends_in_the_whole_answer(loaded: LoadedModel) -> None:

@@ -327,7 +327,9 @@ def test_half_precision_of_the_layers_leaves_states_in_float32(
     assert {leaf.dtype for leaf in leaves} == {torch.float32, torch.bool}
     assert torch.allclose(logits.float(), exact, atol=0.05)
     logits.float().sum().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    assert all(gradient is not None for gradient in gradients.values())
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
 
 
 @pytest.mark.parametrize("config", [VideoODERNNConfig, VideoDrivenConfig])

@@ -1,4 +1,4 @@
-"""The main job, as a new user runs it: train on the embedded digits, evaluate, predict, draw."""
+"""A first training, as a new user runs it, on the embedded digits: train, evaluate, draw."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ def odevision(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_main_job_reaches_97_percent_on_the_embedded_test_images(tmp_path: Path) -> None:
+def test_the_first_training_reaches_97_percent_on_the_embedded_test_images(tmp_path: Path) -> None:
     trained = odevision("train", "mnist-mini", cwd=tmp_path)
     assert "odevision evaluate runs/mnist-mini" in trained.stdout
     evaluation = json.loads(odevision("evaluate", "runs/mnist-mini", "--json", cwd=tmp_path).stdout)
