@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from odevision.ode.controller import ConstantController, GridController, PIDController
     from odevision.ode.event import Event
     from odevision.ode.per_sample import PerSample
-    from odevision.ode.solution import Solution, SolveError, Stats
+    from odevision.ode.solution import Result, Solution, SolveError, Stats
     from odevision.solve import list_gradients, list_solvers, odesolve
     from odevision.training.checkpoint import load_checkpoint
 
@@ -28,6 +28,7 @@ __all__ = [
     "ODEBlock",
     "PIDController",
     "PerSample",
+    "Result",
     "Solution",
     "SolveError",
     "Stats",
@@ -50,6 +51,7 @@ _HOMES = {
     "PIDController": "odevision.ode.controller",
     "PerSample": "odevision.ode.per_sample",
     "ODEBlock": "odevision.nn",
+    "Result": "odevision.ode.solution",
     "Solution": "odevision.ode.solution",
     "SolveError": "odevision.ode.solution",
     "Stats": "odevision.ode.solution",
@@ -68,3 +70,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'odevision' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the names above, imported or not."""
+    return sorted({*globals(), *__all__})

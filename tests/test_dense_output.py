@@ -226,3 +226,29 @@ def test_a_polynomial_of_its_degree_is_read_exactly() -> None:
     piece = Interpolant(0.5, 2.0, y(0.5), y(2.0), f(0.5), f(2.0))
     for t in (0.5, 0.7, 1.1, 1.9, 2.0):
         torch.testing.assert_close(piece(t), y(t), rtol=1e-13, atol=1e-13)
+
+
+def test_far_from_zero_a_time_is_as_exact_whether_it_has_a_gradient_or_not() -> None:
+    start = 1e6
+    inside = odesolve(
+        lambda t, y: -y, torch.ones(1), start, start + 1, rtol=1e-6, atol=1e-6, dense=True
+    ).interpolant
+    t = torch.tensor(start + 0.3333, dtype=DOUBLE, requires_grad=True)
+    assert torch.equal(inside(t), inside(t.detach()))
+    (slope,) = torch.autograd.grad(inside(t), t)
+    torch.testing.assert_close(slope, -inside(t.detach())[0].double(), rtol=1e-4, atol=0)
+
+
+def test_what_is_handed_out_may_be_changed_in_place() -> None:
+    y0 = torch.ones(2, dtype=DOUBLE)
+    solution = odesolve(lambda t, y: -y, y0, 0.0, 1.0, dense=True)
+    end = solution.y1.clone()
+    for state in (solution.interpolant(0.0), solution.interpolant(1.0), solution.y1):
+        state.mul_(5)
+    assert torch.equal(y0, torch.ones(2, dtype=DOUBLE))
+    assert torch.equal(solution.interpolant(0.0), y0) and torch.equal(
+        solution.interpolant(1.0), end
+    )
+    still = odesolve(lambda t, y: -y, y0, 1.0, 1.0, dense=True)
+    still.interpolant(1.0).mul_(5)
+    assert torch.equal(still.interpolant(1.0), y0)

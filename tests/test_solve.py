@@ -235,3 +235,16 @@ def test_a_constant_step_solve_hands_a_nan_through() -> None:
 def test_a_float32_state_is_solved_to_its_own_precision() -> None:
     y1 = odesolve(decay, Y0.float(), 0, 1, rtol=1e-6, atol=1e-7).y1
     torch.testing.assert_close(y1, Y0.float() * math.exp(-1), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_reach_saved_times_in_a_list() -> None:
+    time = torch.tensor(0.5, dtype=DOUBLE, requires_grad=True)
+    solution = odesolve(lambda t, y: -y, Y0, 0, 1, rtol=1e-9, atol=1e-9, save_at=[0.25, time])
+    (slope,) = torch.autograd.grad(solution.ys[1].sum(), time)
+    torch.testing.assert_close(slope, -solution.ys[1].sum().detach(), rtol=1e-7, atol=0)
+
+
+def test_the_names_of_the_package_are_shown_and_can_be_imported() -> None:
+    assert set(odevision.__all__) <= set(dir(odevision))
+    assert all(getattr(odevision, name) is not None for name in odevision.__all__)
+    assert odevision.Result is Result

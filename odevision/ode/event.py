@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,12 +19,14 @@ from odevision.ode.tracing import tracked, transformed
 class Event:
     """A root of g(t, y(t)), looked for between the ends of every accepted step.
 
-    Two crossings within one step cancel out and are missed: bound the step by `dt_max` then.
+    A g that reaches zero has crossed it, whether it then goes on, stays there or turns back: that
+    counts once. Two crossings within one step cancel out and are missed: bound the step by
+    `dt_max` then.
 
     Args:
         function: g, called as g(t, y), or g(t, y, *args) where args are given, with t of shape ()
-            and y nested like y0; it returns one number. Under batch="independent" it receives some
-            of the samples, with t of shape (rows, 1, ..., 1), and returns one number each, shape
+            and y nested like y0; it returns one real number. Under batch="independent" it receives
+            some of the samples, with t as f receives it, and returns one number each, shape
             (rows,). A module's parameters, and whatever else g closes over, receive gradients
             through the event's time and state.
         terminal: end the solve there.
@@ -59,6 +62,10 @@ class Event:
         return bind_args(self.function, select_samples(self.args, samples))
 
 
+AT_ZERO = 0.5
+"""Of a sign: the number is zero since it crossed, coming from that side."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Crossing:
     """A root inside a step: which event it belongs to, and its time."""
@@ -80,11 +87,11 @@ class EventWatch:
     ) -> None:
         """Nothing is evaluated yet."""
         self.events, self._evaluate = tuple(events), evaluate
-        self._signs = [0] * len(self.events)
+        self._signs = [0.0] * len(self.events)
 
     def start(self, t: float, y: Tensor) -> None:
         """Note the signs at the start; a zero there is no crossing."""
-        self._signs = [_sign(v) for v in self._values(t, y)]  # NaN is neither: 0
+        self._signs = [float(_sign(v)) for v in self._values(t, y)]  # NaN is neither: 0
 
     def crossings(self, t: float, y1: Tensor, inside: Callable[[], Interpolant]) -> list[Crossing]:
         """Roots in a step that ends at (t, y1), in order, up to the first terminal one.
@@ -94,17 +101,15 @@ class EventWatch:
             y1: state there.
             inside: makes the step's interpolant; called only where a sign changed.
         """
-        found = []
-        before = self._signs
-        values = zip(self._values(t, y1), before, strict=True)
-        self._signs = [old if math.isnan(v) else _sign(v) for v, old in values]
-        for i, (event, old, new) in enumerate(zip(self.events, before, self._signs, strict=True)):
-            if new == 0 and old != 0:
-                new = -old  # ends on the root itself
-                self._signs[i] = new
-            elif old == 0 or old == new:
-                continue
-            if event.direction in (0, new):
+        found, before, self._signs = [], self._signs, []
+        values = self._values(t, y1)
+        for i, (event, old, value) in enumerate(zip(self.events, before, values, strict=True)):
+            new = old if math.isnan(value) else float(_sign(value))
+            has_crossed = abs(old) == 1 and new != old
+            if new == 0:
+                new = AT_ZERO * old if has_crossed else old
+            self._signs.append(new)
+            if has_crossed and event.direction in (0, -old):
                 found.append(Crossing(i, self._root(event, inside(), old)))
         if not found:
             return found
@@ -146,10 +151,12 @@ class EventWatch:
             )
         return numbers
 
-    def _root(self, event: Event, step: Interpolant, old: int) -> float:
+    def _root(self, event: Event, step: Interpolant, old: float) -> float:
         """Bisection and secant in turn: the bracket at least halves every second evaluation."""
-        precision = torch.finfo(step.y0.dtype).eps * max(abs(step.t0), abs(step.t1))
-        tolerance = max(event.tolerance, precision)
+        # Times are float64 on the host; the state tells parts of the step apart by its precision.
+        precision = sys.float_info.epsilon * max(abs(step.t0), abs(step.t1))
+        inside = torch.finfo(step.y0.dtype).eps * abs(step.t1 - step.t0)
+        tolerance = max(event.tolerance, precision, inside)
         a, b = step.t0, step.t1
         with torch.no_grad():
             at = lambda t: float(self._evaluate(event, t, step(t)))
@@ -170,6 +177,19 @@ class EventWatch:
                 else:
                     b, g_b = t, g_t
         return b
+
+
+def refuse_unordered(value: Tensor) -> None:
+    """Refuse what has no sign.
+
+    Raises:
+        ValueError: an event's value is boolean or complex.
+    """
+    if value.dtype == torch.bool or value.is_complex():
+        raise ValueError(
+            f"`event` must return real numbers, which change their sign at the root, got "
+            f"{value.dtype}. Try y[0] - 0.5 in place of y[0] > 0.5."
+        )
 
 
 def attach_root_gradient(

@@ -54,10 +54,15 @@ class Interpolant:
             y = torch.add(y, self.bump, alpha=dt * (theta * (1 - theta)) ** 2)
         return y
 
-    def at(self, t: Scalar) -> State:
-        """The same at a time that derivatives may be asked of."""
+    def at(self, t: float, motion: Scalar) -> State:
+        """The same at a time that derivatives may be asked of.
+
+        Args:
+            t: the time, which is far more precise than the state's dtype may be.
+            motion: a zero that carries its derivatives.
+        """
         dt = self.t1 - self.t0
-        theta = (t - self.t0) / dt
+        theta = (t - self.t0) / dt + motion / dt
         y = self.y0 + (self.y1 - self.y0) * (theta * theta * (3 - 2 * theta))
         y = y + self.f0 * (dt * theta * (1 - theta) ** 2)
         y = y + self.f1 * (dt * theta * theta * (theta - 1))
@@ -115,25 +120,27 @@ class DenseOutput:
         if not min(self.t0, self.t1) - slack <= t <= max(self.t0, self.t1) + slack:
             raise ValueError(f"`t` must lie between {self.t0} and {self.t1}, got {t}.")
         if not self._pieces:
-            return self._unpack(self._y0)
+            return self._unpack(self._y0.clone())
         i = min(bisect.bisect_left(self._ends, self._sign * t), len(self._pieces) - 1)
-        place = self._place(moving, t)
-        return self._unpack(self._pieces[i](t) if place is None else self._pieces[i].at(place))
+        piece, motion = self._pieces[i], self._motion(moving, t)
+        y = piece(t) if motion is None else piece.at(t, motion)
+        # What is handed out may be changed in place.
+        return self._unpack(y.clone() if y is piece.y0 or y is piece.y1 else y)
 
-    def _place(self, moving: Number | Tensor, t: float) -> Scalar | None:
-        """Where t stands among the pieces, as a tensor; None where that moves with nothing."""
+    def _motion(self, moving: Number | Tensor, t: float) -> Scalar | None:
+        """How t moves among the pieces, as a zero; None where it moves with nothing."""
         follows = isinstance(moving, Tensor) and tracked(moving)
         at_end = t in (self.t0, self.t1)  # which a number there means to stay
         if not follows and (self._clock is None or at_end):
             return None
         like = self._y0.real
-        place = torch.full((), t, dtype=like.dtype, device=like.device)
+        motion = torch.zeros((), dtype=like.dtype, device=like.device)
         if isinstance(moving, Tensor):
-            place = moving.to(like.device, like.dtype)
+            motion = (moving - moving.detach()).to(motion)
         if self._clock is not None:
             moved = self._clock.time(t, self._y0)
-            place = place - (moved - moved.detach())
-        return place
+            motion = motion - (moved - moved.detach())
+        return motion
 
     def _unpack(self, y: State) -> Any:
         return y if self._layout is None else self._layout.unpack(y)

@@ -45,6 +45,11 @@ def tracked(x: object) -> TypeGuard[Tensor]:
     return True
 
 
+def records(x: object) -> TypeGuard[Tensor]:
+    """Whether derivatives with respect to x are asked for here: `no_grad` stops backward ones."""
+    return tracked(x) and (torch.is_grad_enabled() or transformed())
+
+
 def _has_tangent(x: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 

@@ -21,6 +21,7 @@ def answer(
     times: Sequence[float],
     save_at: Any,
     events: Sequence[Event],
+    time_dtype: torch.dtype,
 ) -> Solution:
     """Sort what the steps handed out, and let gradients reach saved times and event roots.
 
@@ -30,14 +31,15 @@ def answer(
         times: all times to save, those at t0 included.
         save_at: what the user gave for them.
         events: what was looked for.
+        time_dtype: of the times that are handed out.
     """
     saved, roots, pieces = _sort(problem, path)
     at_start = [(t, problem.y0) for t in times if t == problem.t0]
     saved = [*at_start, *saved]
-    t1, y1, result = _time(problem, path.t), path.y1, Result.SUCCESSFUL
+    t1, y1, result = _time(problem, path.t, time_dtype), path.y1, Result.SUCCESSFUL
     event_ts, event_ys = [], []
     for i, event in enumerate(events):
-        mine = [_root(problem, event, t, y) for j, t, y in roots if j == i]
+        mine = [_root(problem, event, t, y, time_dtype) for j, t, y in roots if j == i]
         event_ts.append(torch.stack([t for t, _ in mine]) if mine else t1.new_zeros((0,)))
         event_ys.append(_stack([y for _, y in mine], y1))
         if event.terminal and mine and path.t == roots[-1][1] and roots[-1][0] == i:
@@ -56,6 +58,7 @@ def answer(
         inside = DenseOutput(
             pieces, problem.t0, path.t, problem.y0, problem.layout, problem.clock()
         )
+        y1 = y1.clone()  # so that changing it in place leaves the interpolants alone
     return Solution(
         ts=torch.tensor([t for t, _ in saved], dtype=t1.dtype, device=t1.device),
         ys=unpack(_stack(ys, y1), 1),
@@ -93,23 +96,29 @@ def _sort(
     return saved, roots, pieces
 
 
-def _time(problem: Problem, t: float) -> Scalar:
+def _time(problem: Problem, t: float, dtype: torch.dtype) -> Scalar:
     """A time of the solve as a tensor, with the gradients of t0 and t1."""
-    clock = problem.clock()
-    if clock is not None:
-        return clock.time(t, problem.y0)
-    return torch.full((), t, dtype=problem.y0.real.dtype, device=problem.y0.device)
+    clock, time = problem.clock(), torch.full((), t, dtype=dtype, device=problem.y0.device)
+    if clock is None:
+        return time
+    moved = clock.time(t, problem.y0)
+    return time + (moved - moved.detach()).to(dtype)
 
 
-def _root(problem: Problem, event: Event, t: float, y: State) -> tuple[Scalar, State]:
-    time = _time(problem, t)
+def _root(
+    problem: Problem, event: Event, t: float, y: State, dtype: torch.dtype
+) -> tuple[Scalar, State]:
+    time = _time(problem, t, dtype)
     if not (torch.is_grad_enabled() or transformed()):
         return time, y
     layout, term = problem.layout, problem.term()
     term.clock = None  # time has its gradients already
     bound = event.bind()
     g = lambda t, y: bound(t, y if layout is None else layout.unpack(y))
-    return attach_root_gradient(g, term, time, y)
+    # g and f receive times of the state's precision.
+    rounded = time.to(problem.y0.real.dtype)
+    root, y = attach_root_gradient(g, term, rounded, y)
+    return time + (root - rounded).to(dtype), y
 
 
 def _follow_times(
@@ -130,7 +139,7 @@ def _follow_times(
         if own is None and t in (problem.t0, problem.t1):
             states.append(y)
             continue
-        moved = _time(problem, t)
+        moved = _time(problem, t, problem.y0.real.dtype)
         shift = moved.detach() - moved
         if own is not None:
             shift = shift + (own[i] - own[i].detach()).to(shift)

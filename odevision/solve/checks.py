@@ -22,7 +22,7 @@ from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solver import AbstractSolver
 from odevision.ode.solvers import SOLVERS
 from odevision.ode.state import StateLayout
-from odevision.ode.tracing import mapped, transformed
+from odevision.ode.tracing import mapped, tracked, transformed
 from odevision.types import Number, State, VectorField
 
 Gradient = Literal["direct", "checkpointed", "reversible", "backsolve", "auto"] | AbstractGradient
@@ -150,6 +150,21 @@ def read_time(name: str, value: Number | Tensor) -> float:
     return time
 
 
+def time_dtype(y0: State, t0: object, t1: object) -> torch.dtype:
+    """That of the times of a solution: the state's, or that of t0 or t1 where it is more precise.
+
+    Args:
+        y0: the state.
+        t0: as the user gave it.
+        t1: likewise.
+    """
+    dtype = y0.real.dtype
+    for time in (t0, t1):
+        if isinstance(time, Tensor) and time.is_floating_point():
+            dtype = torch.promote_types(dtype, time.dtype)
+    return dtype
+
+
 def refuse_mapped(
     solver: AbstractSolver,
     controller: Controller,
@@ -255,6 +270,17 @@ def compiled(
             "`compile` must be False where t0 or t1 requires a gradient. Try .detach() on them."
         )
     return CompiledRungeKutta(solver, vector_field, layout, controller, keeps_stages)
+
+
+def stack_times(save_at: Any) -> Any:
+    """Times that are numbers and tensors, of which some want a gradient, as one tensor.
+
+    Args:
+        save_at: as the user gave it.
+    """
+    if not (isinstance(save_at, list | tuple) and any(map(tracked, save_at))):
+        return save_at
+    return torch.stack([torch.as_tensor(t, dtype=torch.float64).reshape(()) for t in save_at])
 
 
 def read_save_times(

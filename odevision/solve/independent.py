@@ -12,7 +12,7 @@ from odevision.gradient import AbstractGradient, Auto, Checkpointed, Direct
 from odevision.gradient.independent import IndependentProblem, solve_independent
 from odevision.gradient.problem import Problem
 from odevision.ode.controller import ConstantController, Controller, GridController
-from odevision.ode.event import Event
+from odevision.ode.event import Event, refuse_unordered
 from odevision.ode.independent import RowEventWatch, RowsWanted, RowTimes, user_view
 from odevision.ode.loop import Wanted
 from odevision.ode.per_sample import per_sample_tensors
@@ -20,7 +20,7 @@ from odevision.ode.solution import Solution, SolveError, Stats
 from odevision.ode.solver import AbstractSolver
 from odevision.ode.state import StateLayout
 from odevision.ode.tracing import tracked
-from odevision.solve.checks import precision_of, read_time
+from odevision.solve.checks import precision_of, read_time, time_dtype
 from odevision.solve.independent_answer import answer_fixed, answer_independent
 from odevision.types import Number, State, VectorField
 
@@ -90,7 +90,7 @@ def odesolve_independent(
     path = solve_independent(problem, gradient)
     if path.failures.error is not None and throw:
         raise path.failures.error
-    return answer_independent(problem, path, save_at, events)
+    return answer_independent(problem, path, save_at, events, time_dtype(packed, t0, t1))
 
 
 def _refuse(
@@ -242,6 +242,7 @@ def _watch(events: Sequence[Event], layout: StateLayout | None) -> RowEventWatch
                 f"{shape}. Try y[:, 0] in place of y[0], and Event(args=odevision.PerSample(...)) "
                 "for tensors with one entry a sample: only some of the samples are in y."
             )
+        refuse_unordered(value)
         return value
 
     return RowEventWatch(events, evaluate)
@@ -287,7 +288,7 @@ def _solve_fixed(
     error = None if path.error is None else _in_ode_time(path.error, start, end)
     if error is not None and throw:
         raise error
-    return answer_fixed(problem, path, (start, end), error)
+    return answer_fixed(problem, path, (start, end), error, time_dtype(y0, t0, t1))
 
 
 def _in_ode_time(error: SolveError, t0: Tensor, t1: Tensor) -> SolveError:

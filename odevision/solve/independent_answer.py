@@ -23,7 +23,11 @@ Points = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def answer_independent(
-    problem: IndependentProblem, path: RowTrajectory, save_at: Any, events: Sequence[Event]
+    problem: IndependentProblem,
+    path: RowTrajectory,
+    save_at: Any,
+    events: Sequence[Event],
+    time_dtype: torch.dtype,
 ) -> Solution:
     """Sort what the steps handed out, and let gradients reach saved times and event roots.
 
@@ -32,6 +36,7 @@ def answer_independent(
         path: the trajectory.
         save_at: what the user gave for it.
         events: what was looked for.
+        time_dtype: of the times that are handed out.
     """
     batch, y0 = len(problem.y0), problem.y0
     every = torch.arange(batch, device=y0.device)
@@ -58,7 +63,7 @@ def answer_independent(
         ys = _saved(problem, path, save_at, kinds[0])
     return _solution(
         problem.layout,
-        y0,
+        time_dtype,
         ts=ts,
         ys=ys,
         y1=y1,
@@ -72,7 +77,11 @@ def answer_independent(
 
 
 def answer_fixed(
-    problem: Problem, path: Trajectory, times: tuple[Tensor, Tensor], error: SolveError | None
+    problem: Problem,
+    path: Trajectory,
+    times: tuple[Tensor, Tensor],
+    error: SolveError | None,
+    time_dtype: torch.dtype,
 ) -> Solution:
     """The end of a solve by the loop of one clock, for s from 0 to 1.
 
@@ -81,6 +90,7 @@ def answer_fixed(
         path: the trajectory.
         times: t0 and t1, shape (batch,).
         error: its failure, if any.
+        time_dtype: of the times that are handed out.
     """
     start, span = times[0], (times[1] - times[0]).abs()
     t0, t1 = problem.ends
@@ -97,7 +107,7 @@ def answer_fixed(
     result = Result.SUCCESSFUL if error is None else error.result
     return _solution(
         problem.layout,
-        problem.y0,
+        time_dtype,
         ts=t[:, None],
         ys=path.y1[None],
         y1=path.y1,
@@ -110,7 +120,7 @@ def answer_fixed(
 
 def _solution(
     layout: StateLayout | None,
-    y0: Tensor,
+    dtype: torch.dtype,
     *,
     ts: Tensor,
     ys: Tensor,
@@ -121,7 +131,6 @@ def _solution(
     **parts: Any,
 ) -> Solution:
     unpack = lambda y, lead=0: y if layout is None else layout.unpack(y, lead)
-    dtype = y0.real.dtype
     return Solution(
         ts=ts.to(dtype),
         ys=unpack(ys, 1),

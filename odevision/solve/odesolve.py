@@ -10,7 +10,7 @@ from odevision.gradient import Direct
 from odevision.gradient.problem import Problem
 from odevision.ode.compiled_solve import fits_one_graph
 from odevision.ode.controller import Controller
-from odevision.ode.event import Event, EventWatch, first_order
+from odevision.ode.event import Event, EventWatch, first_order, refuse_unordered
 from odevision.ode.loop import Observer, Trajectory, Wanted
 from odevision.ode.per_sample import select_samples
 from odevision.ode.solution import Solution, Stats
@@ -33,6 +33,8 @@ from odevision.solve.checks import (
     resolve_gradient,
     resolve_solver,
     save_slack,
+    stack_times,
+    time_dtype,
     unknown_name,
 )
 from odevision.solve.independent import odesolve_independent
@@ -101,7 +103,8 @@ def odesolve(
         controller: a step size controller in place of num_steps, rtol and atol.
         batch: "joint" takes one step for all samples, as long as the worst allows. "independent"
             gives each its own clock, steps and end, where t0 and t1 may have shape (batch,): f then
-            receives t of shape (rows, 1, ..., 1) and only the samples that still run. An entry of
+            receives t of shape (rows, 1, ..., 1), nested like y where the tensors of y have
+            different ranks, and only the samples that still run. An entry of
             save_at may be NaN there, where a sample has fewer times than others; states that were
             not reached are NaN.
         dense: keep the interpolants: `solution.interpolant(t)` is the state at any time.
@@ -129,7 +132,7 @@ def odesolve(
     chosen = resolve_gradient(gradient)
     method = chosen.solver_for(resolve_solver(solver))
     control = read_controller(method, controller, num_steps, rtol, atol, max_steps)
-    events = read_events(event)
+    events, save_at = read_events(event), stack_times(save_at)
     refuse_mapped(method, control, events, vector_field, (y0, args))
     if batch == "independent":
         return odesolve_independent(
@@ -182,7 +185,7 @@ def odesolve(
         path = chosen.solve(problem)
     if path.error is not None and throw:
         raise path.error
-    return answer(problem, path, times, save_at, events)
+    return answer(problem, path, times, save_at, events, time_dtype(packed, t0, t1))
 
 
 def _stay(problem: Problem) -> State:
@@ -207,6 +210,7 @@ def _watch(events: tuple[Event, ...], layout: StateLayout | None) -> EventWatch 
                 f"`event` must return one number for all samples, as a tensor, got {shape}. Try "
                 ".min() over them, or batch='independent', where each sample has its own events."
             )
+        refuse_unordered(value)
         return value.reshape(())
 
     return EventWatch(events, evaluate)

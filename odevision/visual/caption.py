@@ -31,8 +31,9 @@ def burn_caption(
     band = min(picture.height, round(1.7 * size))
     top = picture.height - band
     draw.rectangle((0, top, picture.width, picture.height), fill=(0, 0, 0, 150))
-    bar = round(share * picture.width)
-    draw.rectangle((0, picture.height - max(2, size // 6), bar, picture.height), fill="#E69F00")
+    if share > 0:  # NaN is not
+        bar = (round(share * picture.width), picture.height)
+        draw.rectangle((0, picture.height - max(2, size // 6), *bar), fill="#E69F00")
     draw.text((size // 3, top + size // 8), text, font=_font(size), fill="white")
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 

@@ -7,7 +7,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from odevision.visual.image_grid import shorten
-from odevision.visual.theme import CLASS_COLORS, LIGHT_GRAY, drawing_style, light_grid, new_figure
+from odevision.visual.theme import (
+    CLASS_COLORS,
+    LIGHT_GRAY,
+    drawing_style,
+    legend_name,
+    light_grid,
+    new_figure,
+)
 
 _NUM_LINES = 6
 """Classes drawn: those that came highest at some time."""
@@ -30,8 +37,13 @@ def plot_class_probabilities(
 
     Returns:
         The figure, with a line for each of the six classes that were the most probable at some
-        time, named at its end.
+        time, named beside it.
+
+    Raises:
+        ValueError: there is no answer.
     """
+    if not len(seconds):
+        raise ValueError("`seconds` must hold the time of an answer, got none.")
     order = np.argsort(probabilities.max(axis=0))[::-1][:_NUM_LINES]
     with drawing_style():
         figure = new_figure(7.5, 3.6)
@@ -45,7 +57,7 @@ def plot_class_probabilities(
                 linestyle=("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))[position],
                 marker="o" if len(seconds) < 40 else None,
                 markersize=3,
-                label=shorten(class_names[int(index)], 24),
+                label=legend_name(shorten(class_names[int(index)], 24)),
             )
         axes.axhline(1 / len(class_names), color=LIGHT_GRAY, linewidth=1.0, zorder=0)
         axes.set_ylim(-0.02, 1.02)

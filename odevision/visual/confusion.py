@@ -64,7 +64,12 @@ def plot_confusion(
     Returns:
         The figure. With more than 20 classes the cells carry no text and the most frequent
         confusions are named below instead.
+
+    Raises:
+        ValueError: there is no class.
     """
+    if not len(class_names):
+        raise ValueError("`class_names` must hold a class at least, got none.")
     counts = np.asarray(confusion_matrix, dtype=np.int64)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)

@@ -71,7 +71,12 @@ def plot_corruption_examples(
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: there is no image.
     """
+    if not examples:
+        raise ValueError("`examples` must hold an image at least, got none.")
     num_rows = math.ceil(len(examples) / _NUM_COLUMNS)
     with drawing_style():
         figure = new_figure(1.5 * _NUM_COLUMNS, 1.72 * num_rows + 0.4)

@@ -22,7 +22,7 @@ Pictures = UInt8[Tensor, "frames 3 height width"]
 
 def change_pictures(changes: Float[Tensor, "frames 3 height width"]) -> Pictures:
     """Draw differences of normalized frames: gray where nothing changed, brighter, darker."""
-    shares = (changes / _MOST_CHANGE).clamp(-1, 1)
+    shares = (changes.nan_to_num(0.0) / _MOST_CHANGE).clamp(-1, 1)
     return ((shares + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -32,6 +32,7 @@ def flow_pictures(flow: Float[Tensor, "frames 2 height width"]) -> Pictures:
     Args:
         flow: pixels to the right and down.
     """
+    flow = flow.nan_to_num(0.0)
     right, down = flow.unbind(1)
     hue = torch.atan2(down, right) / (2 * torch.pi) % 1
     share = (flow.norm(dim=1) / _MOST_FLOW).clamp(max=1)

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from odevision.visual.theme import CLASS_COLORS, drawing_style, light_grid, new_figure
+from odevision.visual.theme import (
+    CLASS_COLORS,
+    drawing_style,
+    legend_name,
+    light_grid,
+    new_figure,
+)
 
 
 def plot_share_watched(
@@ -29,7 +35,7 @@ def plot_share_watched(
                 [100 * accuracy for _, accuracy in points],
                 color=CLASS_COLORS[index % len(CLASS_COLORS)],
                 marker="os^Dv*P"[index % 7],
-                label=name,
+                label=legend_name(name),
             )
         axes.set_xlabel("share of each video watched (%)")
         axes.set_ylabel("accuracy (%)")

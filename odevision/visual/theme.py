@@ -4,7 +4,9 @@ Colors are Okabe and Ito's and Tol's palettes, told apart under the common color
 still no picture says anything by color alone (marks, dashes or words repeat it).
 """
 
-from contextlib import AbstractContextManager
+import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,10 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": False,
     "legend.frameon": False,
+    # A name such as "$5 to $6.jpg" is no formula.
+    "text.parse_math": False,
 }
+_DRAWING = threading.RLock()
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -57,9 +62,19 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def drawing_style() -> AbstractContextManager[None]:
-    """Return a context in which figures are drawn; matplotlib's settings are as before after it."""
-    return mpl.rc_context(_STYLE)
+@contextlib.contextmanager
+def drawing_style() -> Iterator[None]:
+    """A context in which figures are drawn; matplotlib's settings are as before after it.
+
+    They are settings of the process, so that one thread draws at a time.
+    """
+    with _DRAWING, mpl.rc_context(_STYLE):
+        yield
+
+
+def legend_name(name: str) -> str:
+    """A name as a legend shows it: matplotlib hides those that begin with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def light_grid(axes: Axes) -> None:

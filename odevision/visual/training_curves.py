@@ -1,5 +1,6 @@
 """Training and validation loss and accuracy over the epochs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ from odevision.visual.theme import BLUE, GRAY, VERMILION, drawing_style, light_g
 
 
 def _series(epochs: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """Return (epoch, value) pairs; epochs without the value (not evaluated) are left out."""
-    known = [record for record in epochs if record.get(key) is not None]
-    return [float(record["epoch"]) for record in known], [float(record[key]) for record in known]
+    """Return (epoch, value) pairs; epochs without the value (not evaluated, NaN) are left out."""
+    found = [(float(record["epoch"]), record.get(key)) for record in epochs]
+    known = [(epoch, float(x)) for epoch, x in found if x is not None and math.isfinite(x)]
+    return [epoch for epoch, _ in known], [value for _, value in known]
 
 
 def _draw_pair(axes: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str) -> None:

@@ -10,6 +10,7 @@ from odevision.compat.torchdiffeq.inputs import Inputs
 from odevision.compat.torchdiffeq.steppers import stepper
 from odevision.ode.controller import PIDController
 from odevision.ode.solution import Stats
+from odevision.ode.tracing import records
 from odevision.solve import odesolve
 from odevision.types import State
 
@@ -19,7 +20,7 @@ MOST_STEPS = 2**31 - 1
 def solve_adaptive(inputs: Inputs) -> tuple[State, Stats]:
     """States at the times, shape (times, *y0.shape), and what they cost."""
     # Where nothing is recorded the engine need not make the states move with their times.
-    t = inputs.t if torch.is_grad_enabled() else inputs.t.detach()
+    t = inputs.t if records(inputs.t) else inputs.t.detach()
     # torchdiffeq counts anew from each time to the next.
     most = max_steps(inputs.options) * (len(t) - 1)
     solution = odesolve(

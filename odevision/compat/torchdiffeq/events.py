@@ -10,6 +10,7 @@ from odevision.compat.torchdiffeq.flat import FlatState
 from odevision.compat.torchdiffeq.forward import odeint
 from odevision.compat.torchdiffeq.inputs import field_of, layout_of
 from odevision.ode.event import attach_root_gradient
+from odevision.ode.tracing import transformed
 from odevision.types import State
 
 
@@ -50,7 +51,7 @@ def odeint_event(
     start = t0.reshape(1)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     event_t, solution = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
-    if not torch.is_grad_enabled():
+    if not (torch.is_grad_enabled() or transformed()):
         return event_t, solution
     flat = layout_of(y0)
     real = (solution if flat is None else solution[0]).dtype.to_real()

@@ -14,6 +14,7 @@ from odevision.compat.torchdiffeq.steppers import stepper
 from odevision.ode.clock import Clock
 from odevision.ode.controller import GridController
 from odevision.ode.solution import Stats
+from odevision.ode.tracing import records
 from odevision.solve import odesolve
 from odevision.types import State
 
@@ -32,7 +33,7 @@ def solve_on_grid(inputs: Inputs) -> tuple[State, Stats]:
     places = [_place(nodes, time, _slack(inputs, nodes)) for time in t.tolist()]
     needed = sorted({i for place in places for i in place})
     states, stats = _walk(inputs, grid, nodes, needed)
-    moving = grid is not t and _records(t)
+    moving = grid is not t and records(t)
     if not moving and [(i,) for i in needed] == places:
         return states, stats
     reader = _Reader(inputs, grid, dict(zip(needed, states, strict=True)), stats)
@@ -115,7 +116,7 @@ def _walk(
 ) -> tuple[State, Stats]:
     """States at the needed points of the grid, shape (points, *y0.shape)."""
     position = _Position(inputs)
-    moving = _records(grid)
+    moving = records(grid)
     exact = moving and inputs.method in EXPLICIT
     ends = (grid[0], grid[-1]) if moving and not exact else (nodes[0], nodes[-1])
     saves = grid[needed] if moving and not exact else [nodes[i] for i in needed]
@@ -205,11 +206,6 @@ def _place(nodes: Sequence[float], time: float, slack: float) -> tuple[int, ...]
         if 0 <= i < len(nodes) and abs(nodes[i] - time) <= slack:
             return (i,)
     return (j - 1, j)
-
-
-def _records(t: Tensor) -> bool:
-    """Whether gradients of times are asked for."""
-    return t.requires_grad and torch.is_grad_enabled()
 
 
 def _clock_of(time: Tensor, like: State) -> Tensor:

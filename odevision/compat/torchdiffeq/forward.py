@@ -68,7 +68,7 @@ def odeint(
 def solve(inputs: Inputs) -> tuple[State, Stats]:
     """States at the times, shape (times, *y0.shape), and what they cost."""
     if len(inputs.t) == 1:
-        return inputs.y0.unsqueeze(0), Stats()
+        return inputs.y0.unsqueeze(0).clone(), Stats()
     if inputs.method in ADAPTIVE:
         return solve_adaptive(inputs)
     if inputs.method == SCIPY:

@@ -14,6 +14,7 @@ from odevision.compat.torchdiffeq.steppers import stepper
 from odevision.ode.controller import Controller, GridController
 from odevision.ode.event import Event
 from odevision.ode.solution import Result, Solution, SolveError, Stats
+from odevision.ode.tracing import records
 from odevision.solve import odesolve
 from odevision.types import Scalar, State
 
@@ -124,11 +125,13 @@ def _until(
     event: Event,
     most: int,
 ) -> Solution:
+    # As tensors, so that the root's time comes as precise.
+    t0, t1 = (torch.tensor(t, dtype=torch.float64) for t in (start, end))
     return odesolve(
         inputs.field,
         y,
-        start,
-        end,
+        t0,
+        t1,
         solver=stepper(inputs),
         controller=steps,
         gradient="direct",
@@ -144,7 +147,7 @@ def _from_moving_start(inputs: Inputs, stats: Stats) -> State:
     y(t; t0, y0) moves with t0 as with y0 at the rate -f(t0, y0).
     """
     t0 = inputs.t[0]
-    if not (t0.requires_grad and torch.is_grad_enabled()):
+    if not records(t0):
         return inputs.y0
     real = inputs.y0.dtype.to_real()
     with torch.no_grad():

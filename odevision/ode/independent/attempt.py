@@ -24,7 +24,10 @@ from odevision.ode.solver import AbstractSolver, Step
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """The numbers that the host reads, all at once: of rows, of save times, of roots by event."""
+    """The numbers that the host reads, all at once: of rows, of save times, of roots by event.
+
+    `unclear` are accepted rows of which an event is NaN.
+    """
 
     accepted: int
     finished: int
@@ -33,6 +36,7 @@ class Counts:
     jumping: int
     saves: int
     roots: tuple[int, ...]
+    unclear: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +90,25 @@ def examine(
 
     Here the device is read, once.
     """
-    dt, crossed, signs = t_next - rows.t, None, None
+    dt, crossed, signs, unclear = t_next - rows.t, None, None, None
     verdict = _verdict(rows, step, dt, solver, controller, tolerances)
     failed = _hopeless(rows, verdict, dt, controller)
     if watch is not None and rows.signs is not None:
-        crossed, signs = watch.crossings(rows.signs, watch.signs(clock.t1, step.y1, rows.sample))
-    return _look(rows, step, clock, t_next, verdict, failed, crossed, signs, times, watch)
+        new = watch.signs(clock.t1, step.y1, rows.sample)
+        # Of a state that is NaN the solve itself tells, or returns it as it is.
+        unclear = torch.isnan(new).any(1) & verdict.accept & finite_rows(step.y1)
+        crossed, signs = watch.crossings(rows.signs, new)
+    attempt = _look(
+        rows, step, clock, t_next, verdict, failed, crossed, signs, times, watch, unclear
+    )
+    if attempt.counts.unclear:
+        assert unclear is not None
+        row = int(torch.nonzero(unclear)[0])
+        raise ValueError(
+            f"`event` must return a number, got NaN for sample {int(rows.sample[row])} at t = "
+            f"{float(clock.t1.reshape(-1)[row]):.6g}. Try to bound what it divides by."
+        )
+    return attempt
 
 
 def reconsider(
@@ -132,6 +149,7 @@ def _look(
     signs: Tensor | None,
     times: RowTimes,
     watch: RowEventWatch | None,
+    unclear: Tensor | None = None,
 ) -> Attempt:
     """What the accepted rows of a step have reached and passed."""
     accept = verdict.accept
@@ -151,7 +169,9 @@ def _look(
         goes_on = goes_on & ~jumping
     if step.f1 is None:
         slopeless = goes_on if interpolates is None else goes_on | interpolates
-    counts = _count(accept, finished, failed, slopeless, jumping, crossed, passed, rows.next_save)
+    counts = _count(
+        accept, finished, failed, slopeless, jumping, unclear, crossed, passed, rows.next_save
+    )
     return Attempt(
         step, clock, t_next, t_next - rows.t, verdict, finished, failed, slopeless, jumping,
         passed, crossed, signs, counts,
@@ -207,12 +227,13 @@ def _count(
     failed: Tensor,
     slopeless: Tensor | None,
     jumping: Tensor | None,
+    unclear: Tensor | None,
     crossed: Tensor | None,
     passed: Tensor | None,
     passed_before: Tensor | None,
 ) -> Counts:
     masks = [accept, finished, failed]
-    masks += [mask for mask in (slopeless, jumping) if mask is not None]
+    masks += [mask for mask in (slopeless, jumping, unclear) if mask is not None]
     masks += [] if crossed is None else list(crossed.unbind(1))
     numbers = torch.stack(masks).count_nonzero(1)
     if passed is not None and passed_before is not None:
@@ -225,6 +246,7 @@ def _count(
         failed=next(read),
         slopeless=0 if slopeless is None else next(read),
         jumping=0 if jumping is None else next(read),
+        unclear=0 if unclear is None else next(read),
         roots=() if crossed is None else tuple(next(read) for _ in crossed.unbind(1)),
         saves=0 if passed is None else next(read),
     )

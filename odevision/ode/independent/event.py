@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from odevision.ode.clock import RowClock
-from odevision.ode.event import Event
+from odevision.ode.event import AT_ZERO, Event
 from odevision.types import State
 
 Evaluate = Callable[[Event, Tensor, Tensor, Tensor], Tensor]
@@ -31,22 +31,23 @@ class RowEventWatch:
         self.events, self._evaluate = tuple(events), evaluate
 
     def signs(self, t: Tensor, y: State, samples: Int64[Tensor, " rows"]) -> Tensor:
-        """Sign of each event in each row, shape (rows, events)."""
-        values = [self._evaluate(event, t, y, samples) for event in self.events]
-        return torch.stack([torch.sign(v) for v in values], 1)
+        """Sign of each event in each row, shape (rows, events); NaN where the event is NaN."""
+        values = torch.stack([self._evaluate(event, t, y, samples) for event in self.events], 1)
+        return torch.where(torch.isnan(values), values, torch.sign(values))
 
     def crossings(self, old: Tensor, new: Tensor) -> tuple[Bool[Tensor, "rows events"], Tensor]:
         """Where the signs tell of a root, and the signs for the next step to compare with.
 
-        A zero at the start is no crossing; a step that ends on a root has crossed it.
+        A zero at the start is no crossing; a step that ends on a root has crossed it, and has not
+        again where the number stays zero or turns back.
         """
         new = torch.where(torch.isnan(new), old, new)
-        new = torch.where((new == 0) & (old != 0), -old, new)
-        crossed = (old != 0) & (new == -old)
+        crossed = (old.abs() == 1) & (new != old)
+        after = torch.where(new != 0, new, torch.where(crossed, AT_ZERO * old, old))
         for i, event in enumerate(self.events):
             if event.direction:
-                crossed[:, i] &= new[:, i] == event.direction
-        return crossed, new
+                crossed[:, i] &= old[:, i] == -event.direction
+        return crossed, after
 
     def terminal(self, crossed: Bool[Tensor, "rows events"]) -> Bool[Tensor, " rows"]:
         """The rows that end in this step."""
@@ -76,10 +77,11 @@ class RowEventWatch:
             samples: the samples that they belong to.
         """
         event = self.events[i]
-        largest = torch.maximum(clock.t0.abs(), clock.t1.abs())
-        precision = largest * torch.finfo(largest.dtype).eps
-        width = precision.clamp(min=event.tolerance) / (clock.t1 - clock.t0).abs()
-        tolerance = width.reshape(-1).to(old.dtype)
+        largest, length = torch.maximum(clock.t0.abs(), clock.t1.abs()), clock.t1 - clock.t0
+        precision = torch.finfo(old.dtype).eps * largest.reshape(-1).to(old.dtype)
+        width = precision.clamp(min=event.tolerance) / length.abs().reshape(-1).to(old.dtype)
+        # The state tells parts of the step apart by its precision.
+        tolerance = width.clamp(min=torch.finfo(largest.dtype).eps)
 
         def at(s: Tensor) -> Tensor:
             t = torch.lerp(clock.t0, clock.t1, s.to(clock.t0.dtype).reshape(clock.t0.shape))
@@ -89,14 +91,14 @@ class RowEventWatch:
         g_a, g_b = at(a), at(b)
         for pair in range(_PAIRS):
             for s in (_secant, _middle):
-                done = (b - a <= tolerance) | (g_b == 0)
+                done = b - a <= tolerance
                 c = torch.where(done, b, s(a, b, g_a, g_b, tolerance))
                 g_c = at(c)
                 left = ~done & (torch.sign(g_c) == old)
                 right = ~done & ~left
                 a, g_a = torch.where(left, c, a), torch.where(left, g_c, g_a)
                 b, g_b = torch.where(right, c, b), torch.where(right, g_c, g_b)
-            if pair % _LOOK == _LOOK - 1 and bool(((b - a <= tolerance) | (g_b == 0)).all()):
+            if pair % _LOOK == _LOOK - 1 and bool((b - a <= tolerance).all()):
                 break
         return b
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from odevision.ode.clock import RowClock, column, spread
 from odevision.ode.per_sample import select_samples
@@ -68,17 +69,19 @@ class SampleField:
         return f
 
 
-def user_view(layout: StateLayout | None) -> Callable[[Tensor, State], tuple[Tensor, Any]]:
+def user_view(layout: StateLayout | None) -> Callable[[Tensor, State], tuple[Any, Any]]:
     """From a column of times and a packed state to t and y as the user's functions receive them.
 
     Nested states get a t that broadcasts against all leaves, or, where these are of several ranks
-    and no shape does, one of shape (rows,).
+    and no shape does, one for each leaf, nested like y.
     """
     if layout is None:
         return lambda t, y: (t, y)
-    ranks = {len(shape) for shape in layout.shapes}
-    ones = [1] * (ranks.pop() - 1) if len(ranks) == 1 else []
-    return lambda t, y: (t.reshape(-1, *ones), layout.unpack(y))
+    ones = [[1] * (len(shape) - 1) for shape in layout.shapes]
+    if all(one == ones[0] for one in ones):
+        return lambda t, y: (t.reshape(-1, *ones[0]), layout.unpack(y))
+    nested = lambda t: pytree.tree_unflatten([t.reshape(-1, *one) for one in ones], layout.spec)
+    return lambda t, y: (nested(t), layout.unpack(y))
 
 
 @dataclasses.dataclass(frozen=True)
