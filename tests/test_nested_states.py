@@ -290,18 +290,3 @@ def test_the_callers_leaves_are_left_as_they_were(gradient) -> None:
     before = [part.detach().clone() for part in y0]
     odesolve(lambda t, y: (-y[0], -y[1]), y0, 0, 1, gradient=gradient)
     assert all(torch.equal(a, b) for a, b in zip(y0, before, strict=True))
-
-
-def test_parts_of_several_ranks_get_a_time_each_where_samples_have_their_own() -> None:
-    starts = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
-    y0 = {"number": torch.zeros(3).double(), "rows": torch.zeros(3, 3).double()}
-
-    def f(t: dict, y: dict) -> dict:
-        assert t["number"].shape == (len(y["number"]),) and t["rows"].shape == (len(y["rows"]), 1)
-        return {"number": t["number"], "rows": t["rows"].expand_as(y["rows"])}
-
-    ends = starts + torch.tensor([1.0, 2.0, 3.0])
-    solution = odesolve(f, y0, starts, ends, batch="independent")
-    expected = (ends**2 - starts**2) / 2
-    torch.testing.assert_close(solution.y1["number"], expected)
-    torch.testing.assert_close(solution.y1["rows"], expected[:, None].expand(3, 3))

@@ -71,9 +71,9 @@ class BenchmarkOptions:
     rtol: Tolerance = None
     atol: Tolerance = None
     precision: Annotated[
-        Literal["float32", "bf16"],
+        Literal["fp32", "bf16"],
         arg(help="What the vector field computes in; bf16 is autocast, and the state is float32."),
-    ] = "float32"
+    ] = "fp32"
     repeats: Annotated[int, arg(metavar="N", help="Timed runs of each gradient, in turn.")] = 7
     max_memory: Annotated[
         str | None,

@@ -10,13 +10,13 @@ from odevision.evaluation.compare_gradients import (
     CONTESTANTS,
     BlockBenchmark,
     Cost,
-    Precision,
     Row,
     benchmark_block,
 )
 from odevision.evaluation.trajectory import block_inputs
 from odevision.gradient.auto import device_memory
 from odevision.models.registry import ImageModel
+from odevision.training.config import Precision
 from odevision.types import Images
 
 NOISE = 0.03
@@ -137,7 +137,7 @@ def benchmark_model(
     images: Images,
     *,
     repeats: int = 7,
-    precision: Precision = "float32",
+    precision: Precision = "fp32",
     max_bytes: int | None = None,
     on_run: Callable[[int, int], None] | None = None,
 ) -> Benchmark:

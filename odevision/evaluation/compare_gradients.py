@@ -25,9 +25,8 @@ from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solution import SolveError, Stats
 from odevision.ode.solver import AbstractSolver
 from odevision.solve import resolve_solver
+from odevision.training.config import Precision
 from odevision.types import State
-
-Precision = Literal["float32", "bf16"]
 
 CONTESTANTS: dict[str, AbstractGradient] = {
     "direct": Direct(),
@@ -216,7 +215,7 @@ def benchmark_block(
     *,
     name: str = "ODE block",
     repeats: int = 7,
-    precision: Precision = "float32",
+    precision: Precision = "fp32",
     on_run: Callable[[], None] = lambda: None,
 ) -> BlockBenchmark:
     """Compare the gradients on one ODE block.

@@ -82,6 +82,9 @@ class Result(enum.Enum):
         "Raise `max_steps`, loosen `rtol` and `atol`, or fix the steps with `num_steps`. A vector "
         "field that needs this many is stiff: regularize it or scale its output down."
     )
+    NO_EVENT = (
+        "Check that the event's function changes its sign on the way, or allow more steps for it."
+    )
     NOT_CONVERGED = (
         "Take shorter steps (more `num_steps`, or an adaptive implicit solver such as 'kencarp4'), "
         "compute in float64, or check that the vector field is smooth."

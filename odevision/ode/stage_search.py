@@ -1,9 +1,13 @@
 """StageSearch: solves a step's stage systems, and finds out which way of doing it holds."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from odevision.ode.jacobian import DIFFERENCES, Jacobian
 from odevision.ode.newton_krylov import (
@@ -27,13 +31,30 @@ def first_knowledge(f: Field, t0: float, y0: State, num_samples: int) -> tuple[f
 
 
 def _leaks(jacobian: Jacobian, t: float, y: State, num_samples: int) -> bool:
-    """Whether a change of one half of the samples, drawn once, changes slopes of the other."""
+    """Whether a change of some samples changes slopes of others, for every pair of them."""
     generator = torch.Generator().manual_seed(0)
-    moved = torch.randperm(num_samples, generator=generator) < num_samples // 2
-    moved = moved.to(y.device)
     v = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)
-    v[~moved] = 0
-    return bool((jacobian.at(t, y)(v)[~moved] != 0).any())  # a host read, once a solve
+    product, leaks = jacobian.at(t, y), []
+    for moved in _divisions(num_samples).to(y.device):
+        shape = num_samples, *[1] * (y.ndim - 1)
+        change = product(torch.where(moved.view(shape), v, 0))
+        leaks.append((change[~moved] != 0).any())
+    return bool(torch.stack(leaks).any())  # a host read, once a solve
+
+
+def _divisions(num_samples: int) -> Bool[Tensor, "divisions samples"]:
+    """Few parts of the samples, such that of any two, in either order, one has the first alone.
+
+    Each sample is in half of the parts, in another half than every other sample.
+    """
+    count = 2
+    while math.comb(count, count // 2) < num_samples:
+        count += 1
+    words = itertools.islice(itertools.combinations(range(count), count // 2), num_samples)
+    parts = torch.zeros(count, num_samples, dtype=torch.bool)
+    for sample, word in enumerate(words):
+        parts[list(word), sample] = True
+    return parts
 
 
 class StageSearch:

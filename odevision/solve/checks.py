@@ -1,6 +1,7 @@
 """Read the arguments of odesolve: what they mean, or a clear error."""
 
 import difflib
+import functools
 import math
 import numbers
 import sys
@@ -280,11 +281,13 @@ def stack_times(save_at: Any) -> Any:
     """
     if not (isinstance(save_at, list | tuple) and any(map(tracked, save_at))):
         return save_at
-    return torch.stack([torch.as_tensor(t, dtype=torch.float64).reshape(()) for t in save_at])
+    dtypes = [t.dtype for t in save_at if isinstance(t, Tensor)]
+    dtype = functools.reduce(torch.promote_types, dtypes)
+    return torch.stack([torch.as_tensor(t, dtype=dtype).reshape(()) for t in save_at])
 
 
 def read_save_times(
-    save_at: Sequence[Number] | Tensor | None, t0: float, t1: float, slack: float
+    save_at: Sequence[Number | Tensor] | Tensor | None, t0: float, t1: float, slack: float
 ) -> tuple[float, ...]:
     """The times to save, in the order of integration; none where none are asked for.
 

@@ -55,7 +55,7 @@ def odesolve(
     rtol: Number | Tensor = DEFAULT_RTOL,
     atol: Number | Tensor = DEFAULT_ATOL,
     gradient: Gradient = "checkpointed",
-    save_at: Sequence[Number] | Tensor | Literal["steps"] | None = None,
+    save_at: Sequence[Number | Tensor] | Tensor | Literal["steps"] | None = None,
     max_steps: int = DEFAULT_MAX_STEPS,
     controller: Controller | None = None,
     batch: Literal["joint", "independent"] = "joint",
@@ -107,7 +107,9 @@ def odesolve(
             different ranks, and only the samples that still run. An entry of
             save_at may be NaN there, where a sample has fewer times than others; states that were
             not reached are NaN.
-        dense: keep the interpolants: `solution.interpolant(t)` is the state at any time.
+        dense: keep the interpolants: `solution.interpolant(t)` is the state at any time. They are
+            of order 3 or 4, so inside the long steps of methods of order 6 and more they miss the
+            tolerance by far, where states at `save_at` do not.
         event: roots to look for on the way; see `Event`.
         throw: raise SolveError where t1 cannot be reached; False returns what was reached, with
             `solution.result` and `solution.error`.
@@ -133,7 +135,8 @@ def odesolve(
     method = chosen.solver_for(resolve_solver(solver))
     control = read_controller(method, controller, num_steps, rtol, atol, max_steps)
     events, save_at = read_events(event), stack_times(save_at)
-    refuse_mapped(method, control, events, vector_field, (y0, args))
+    entering = (y0, args, [event.args for event in events])
+    refuse_mapped(method, control, events, vector_field, entering)
     if batch == "independent":
         return odesolve_independent(
             vector_field, y0, t0, t1,

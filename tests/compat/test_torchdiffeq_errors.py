@@ -163,3 +163,29 @@ def test_statistics_count_what_the_field_was_asked() -> None:
         calls.clear()
         solve(func=field, method=method)
         assert drop_in.last_stats().nfe_forward == len(calls) > 0
+
+
+def test_an_event_that_never_comes_is_told_by_the_steps_that_were_allowed() -> None:
+    t0 = torch.tensor(0.0, dtype=torch.float64)
+    solve = lambda **how: drop_in.odeint_event(
+        lambda t, y: -y, t0 + torch.ones(1), t0, event_fn=lambda t, y: y + 1, **how
+    )
+    message = r"`event_fn` kept its sign for {} steps.*changes its sign on the way"
+    with pytest.raises(SolveError, match=message.format(100)):
+        solve(options={"max_num_steps": 100})
+    with pytest.raises(SolveError, match=message.format(20000)):
+        solve(method="rk4", options={"step_size": 0.1})
+
+
+def test_options_are_named_as_they_were_given() -> None:
+    solve = lambda **options: drop_in.odeint(
+        lambda t, y: -y, torch.ones(1), torch.linspace(0, 9, 3), options=options
+    )
+    with pytest.raises(SolveError) as failure:
+        solve(max_num_steps=2)
+    assert failure.value.__notes__ == [
+        "Here `max_steps` is the option `max_num_steps`, 2, for each of 2 intervals of `t`."
+    ]
+    with pytest.raises(ValueError, match="option `first_step` must be a length of time, got 0.0"):
+        solve(first_step=0.0)
+    assert torch.isfinite(solve(max_num_steps=float("inf"))).all()

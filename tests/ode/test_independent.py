@@ -167,10 +167,10 @@ def test_a_nested_state_advances_like_the_same_state_in_one_tensor() -> None:
     assert torch.equal(solution.ys["b"][0], one.ys[:, :, 1:])
 
 
-def test_leaves_of_several_ranks_receive_one_time_a_sample() -> None:
+def test_leaves_of_several_ranks_receive_a_time_each_that_broadcasts() -> None:
     def f(t, y):
-        assert t.shape == (len(y[0]),)
-        return -t * y[0], -t[:, None, None] * y[1]
+        assert t[0].shape == (len(y[0]),) and t[1].shape == (len(y[0]), 1, 1)
+        return -t[0] * y[0], -t[1] * y[1]
 
     solution = odesolve(
         f, (drawn(3), drawn(3, 2, 2)), 0.0, ENDS[:3], batch="independent", rtol=1e-7

@@ -1,5 +1,6 @@
 """Adaptive methods: torchdiffeq's options as a step size controller."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from odevision.compat.torchdiffeq.inputs import Inputs
 from odevision.compat.torchdiffeq.steppers import stepper
 from odevision.ode.controller import PIDController
-from odevision.ode.solution import Stats
+from odevision.ode.solution import Result, SolveError, Stats
 from odevision.ode.tracing import records
 from odevision.solve import odesolve
 from odevision.types import State
@@ -23,24 +24,32 @@ def solve_adaptive(inputs: Inputs) -> tuple[State, Stats]:
     t = inputs.t if records(inputs.t) else inputs.t.detach()
     # torchdiffeq counts anew from each time to the next.
     most = max_steps(inputs.options) * (len(t) - 1)
-    solution = odesolve(
-        inputs.field,
-        inputs.y0,
-        t[0],
-        t[-1],
-        solver=stepper(inputs),
-        controller=controller(inputs),
-        gradient="direct",
-        save_at=t,
-        max_steps=min(most, MOST_STEPS),
-        observer=inputs.callbacks or None,
-    )
+    try:
+        solution = odesolve(
+            inputs.field,
+            inputs.y0,
+            t[0],
+            t[-1],
+            solver=stepper(inputs),
+            controller=controller(inputs),
+            gradient="direct",
+            save_at=t,
+            max_steps=min(most, MOST_STEPS),
+            observer=inputs.callbacks or None,
+        )
+    except SolveError as error:
+        if error.result is Result.MAX_STEPS:
+            error.add_note(
+                f"Here `max_steps` is the option `max_num_steps`, {max_steps(inputs.options)}, for "
+                f"each of {len(t) - 1} intervals of `t`."
+            )
+        raise
     return solution.ys, solution.stats
 
 
 def max_steps(options: Mapping[str, Any]) -> int:
     """The option max_num_steps."""
-    return int(options.get("max_num_steps", MOST_STEPS))
+    return int(min(options.get("max_num_steps", MOST_STEPS), MOST_STEPS))
 
 
 def controller(inputs: Inputs, first_step: float | None = None) -> PIDController:
@@ -64,6 +73,11 @@ def controller(inputs: Inputs, first_step: float | None = None) -> PIDController
         )
     if first_step is None and options.get("first_step") is not None:
         first_step = abs(float(options["first_step"]))
+        if not 0 < first_step < math.inf:
+            raise ValueError(
+                f"option `first_step` must be a length of time, got {options['first_step']}. Try "
+                "to leave it out, which estimates it."
+            )
     steps, jumps = _times(options, "step_t"), _times(options, "jump_t")
     if len({*steps, *jumps}) < len(steps) + len(jumps):
         raise ValueError(

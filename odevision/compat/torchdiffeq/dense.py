@@ -28,6 +28,9 @@ def odeint_dense(
 ) -> Callable[[Any], Any]:
     """Solve from t0 to t1 once and return y as a function of time.
 
+    Inside a step it is a polynomial of order 3 or 4, which is coarser than the steps of `dopri8`
+    are: `odeint` at the times that are wanted is as exact as these.
+
     Args:
         func: as in `odeint`.
         y0: the state at t0.

@@ -29,7 +29,7 @@ def odeint(
     """Solve dy/dt = func(t, y) from y(t[0]) = y0 and return y at all times.
 
     Gradients are exact and flow to y0, t and whatever func uses; memory grows with the steps.
-    They can be differentiated again.
+    They can be differentiated again, but for implicit methods.
 
     Args:
         func: the vector field, called as func(t, y) with t of shape ().

@@ -77,21 +77,20 @@ def _search_adaptively(inputs: Inputs, y: State, event: Event, stats: Stats) -> 
     length, first_step = second - start, None
     most = max_steps(inputs.options)
     while abs(start) + abs(length) < _FAR and stats.num_steps < most:
-        solution = _until(
-            inputs,
-            y,
-            start,
-            start + length,
-            controller(inputs, first_step),
-            event,
-            most - stats.num_steps,
-        )
+        left = most - stats.num_steps
+        steps = controller(inputs, first_step)
+        try:
+            solution = _until(inputs, y, start, start + length, steps, event, left)
+        except SolveError as error:
+            if error.result is Result.MAX_STEPS:
+                raise _no_event(error.t, most) from error
+            raise
         _add(stats, solution.stats)
         if solution.result is Result.EVENT:
             return solution
         start, y, first_step = start + length, solution.y1, solution.stats.dt_last
         length *= 2
-    raise _no_event(start)
+    raise _no_event(start, stats.num_steps)
 
 
 def _search_on_grid(inputs: Inputs, y: State, event: Event, stats: Stats) -> Solution:
@@ -113,7 +112,7 @@ def _search_on_grid(inputs: Inputs, y: State, event: Event, stats: Stats) -> Sol
         if solution.result is Result.EVENT:
             return solution
         y, done, count = solution.y1, done + len(nodes) - 1, 2 * count
-    raise _no_event(start + done * dt)
+    raise _no_event(start + done * dt, done)
 
 
 def _until(
@@ -165,6 +164,6 @@ def _add(total: Stats, part: Stats) -> None:
     total.dt_last = part.dt_last
 
 
-def _no_event(t: float) -> SolveError:
-    cause = "`event_fn` kept its sign: the solve found no event to end at"
-    return SolveError(Result.MAX_STEPS, cause, t=t, dt=None, sample=None)
+def _no_event(t: float, num_steps: int) -> SolveError:
+    cause = f"`event_fn` kept its sign for {num_steps} steps: the solve found no event to end at"
+    return SolveError(Result.NO_EVENT, cause, t=t, dt=None, sample=None)
