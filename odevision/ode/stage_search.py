@@ -1,6 +1,7 @@
 """StageSearch: solves a step's stage systems, and finds out which way of doing it holds."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ def _leaks(jacobian: Jacobian, t: float, y: State, num_samples: int) -> bool:
     return bool(torch.stack(leaks).any())  # a host read, once a solve
 
 
+@functools.lru_cache(maxsize=16)
 def _divisions(num_samples: int) -> Bool[Tensor, "divisions samples"]:
     """Few parts of the samples, such that of any two, in either order, one has the first alone.
 
