@@ -94,7 +94,7 @@ def test_without_timm_its_networks_are_refused_with_the_way_out(monkeypatch) -> 
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"pip install 'odevision\[timm\]'"):
+    with pytest.raises(ValueError, match=r"pip install timm"):
         build_backbone("timm/resnet18")
 
 
