@@ -245,6 +245,7 @@ def main() -> None:
     # The place of the data is no property of the results.
     shared = dataclasses.asdict(settings) | {"solver": SOLVER, "machine": machine()}
     del shared["data_root"]
+    about = ", ".join(f"{key} {value}" for key, value in shared.items())
     contents = open_results(options.out, shared)
     finished = {(run["gradient"], run["seed"]) for run in contents["runs"]}
     for seed in range(options.seeds):
@@ -253,7 +254,6 @@ def main() -> None:
                 continue
             run = run_in_fresh_process(run_once, settings, gradient, seed) | {"commit": commit()}
             contents["runs"].append(run)
-            about = ", ".join(f"{key} {value}" for key, value in shared.items())
             text = f"odevision {contents['version']}, {about}\n\n{table(contents['runs'])}\n"
             numbers = json.dumps(contents, indent=2)
             write_files({options.out.with_suffix(".md"): text, options.out: numbers})

@@ -187,8 +187,13 @@ def surroundings(device: str, repeats: int) -> dict[str, Any]:
         hardware += f", {torch.cuda.get_device_name()}"
     found = {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     today = datetime.date.today().isoformat()
-    about: dict[str, Any] = {"date": today, "machine": hardware, "commit": commit()}
-    return about | {"versions": found, "repeats": repeats}
+    return {
+        "date": today,
+        "machine": hardware,
+        "commit": commit(),
+        "versions": found,
+        "repeats": repeats,
+    }
 
 
 def _version(name: str) -> str:

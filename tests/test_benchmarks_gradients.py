@@ -2,32 +2,15 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from benchmarks import gradient_exact, gradient_flat, mnist_gradients, solvers
 from odevision.gradient import Checkpointed, Direct, Reversible
-
-
-@pytest.fixture
-def digits(tmp_path: Path) -> str:
-    """MNIST's layout with 60 noisy images a file."""
-    folder = tmp_path / "data" / "mnist"
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for part in ("train", "t10k"):
-        for name, values in (
-            ("images-idx3", generator.integers(0, 256, (60, 28, 28), dtype=np.uint8)),
-            ("labels-idx1", np.arange(60, dtype=np.uint8) % 10),
-        ):
-            sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
-            header = bytes([0, 0, 8, values.ndim]) + sizes
-            (folder / f"{part}-{name}-ubyte").write_bytes(header + values.tobytes())
-    return str(folder.parent)
 
 
 @pytest.mark.parametrize("solver", ["rk4", "dopri5", "leapfrog"])
@@ -75,9 +58,12 @@ def test_solvers_agree_before_they_are_timed(monkeypatch: pytest.MonkeyPatch) ->
         solvers.measure("spiral", "forward", "cpu", repeats=1)
 
 
-def test_gradients_on_mnist_share_the_forward_pass(digits: str) -> None:
+def test_gradients_on_mnist_share_the_forward_pass(
+    write_mnist: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_mnist(tmp_path / "mnist", compress=False)
     settings = mnist_gradients.Settings(
-        data_root=digits, epochs=1, num_steps=2, threads=1, limit=40
+        data_root=str(tmp_path), epochs=1, num_steps=2, threads=1, limit=None
     )
     runs = [
         mnist_gradients.run_once(settings, gradient, seed=0)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from odevision import Event, odesolve
+from odevision.ode.clock import clock_dtype
 
 DOUBLE = torch.float64
 BATCHES = ("joint", "independent")
@@ -114,3 +115,8 @@ def test_numbers_as_ends_give_times_of_the_states_precision() -> None:
     solution = odesolve(decay, torch.ones(1), 0.0, 1.0, event=Event(lambda t, y: y[0] - 0.5))
     assert solution.t1 is not None
     assert solution.t1.dtype == solution.event_ts[0].dtype == torch.float32
+
+
+def test_times_are_as_precise_as_a_device_allows() -> None:
+    assert clock_dtype(torch.device("cpu")) == DOUBLE
+    assert clock_dtype(torch.device("mps")) == torch.float32

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from odevision.data.clip_sampling import tick_of
 from odevision.data.video_frame import rgb_image
 from odevision.models.video import RecurrentVideoNet, VideoState
+from odevision.ode.clock import clock_dtype
 from odevision.training.card import LoadedModel
 from odevision.types import Clips, Number
 
@@ -174,9 +175,8 @@ class StreamingClassifier:
         if self._state is None:
             self._state = self._network.initial_state(1, height, width)
         frame = self._preprocessing.to_uint8(image)[None, None].to(device)
-        # In float64: after hours a float32 could not tell one frame's time from the next one's.
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        times = torch.tensor([[seconds]], dtype=dtype, device=device)
+        # After hours a float32 could not tell one frame's time from the next one's.
+        times = torch.tensor([[seconds]], dtype=clock_dtype(device), device=device)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         clips = Clips(self._preprocessing.normalize(frame), times, mask)
         self._state = self._network.advance(self._state, clips)

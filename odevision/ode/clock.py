@@ -21,6 +21,11 @@ Column = Float[Tensor, "rows ..."]
 _SHORT = 8  # entries a row
 
 
+def clock_dtype(device: torch.device) -> torch.dtype:
+    """The most precise dtype that times can have on a device: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 @dataclasses.dataclass(frozen=True)
 class Clock:
     """The time T(t) = t, as a function of the ends of the solve.
@@ -46,14 +51,18 @@ class Clock:
 
     def time(self, t: float | Scalar, like: Tensor) -> Scalar:
         """T(t), of the real dtype and on the device of `like`."""
+        return self._tensor(t, like) + self.motion(t, like)
+
+    def motion(self, t: float | Scalar, like: Tensor) -> Scalar:
+        """A zero that moves as T(t) does."""
         shift0, shift1 = self._shifts(like)
-        t = self._tensor(t, like)
         if self.t0 == self.t1:
-            return t + shift1
+            return shift1
+        t = self._tensor(t, like)
         first, last = self._fixed
         share0 = ((first - t) / (first - self.t0)).clamp(0, 1)
         share1 = ((t - last) / (self.t1 - last)).clamp(0, 1)
-        return t + (shift0 * share0 + shift1 * share1)
+        return shift0 * share0 + shift1 * share1
 
     def rate(self, t: float | Scalar, like: Tensor) -> Scalar:
         """dT/dt at t, which is never a jump itself."""

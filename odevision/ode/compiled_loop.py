@@ -21,7 +21,7 @@ from odevision.ode.runge_kutta import ExplicitRungeKutta
 from odevision.ode.solver import AbstractSolver, Memory
 from odevision.ode.state import StateLayout
 from odevision.ode.term import ODETerm
-from odevision.ode.tracing import transformed
+from odevision.ode.tracing import recording
 from odevision.types import State, VectorField
 
 STEPS_A_CALL = 4
@@ -58,7 +58,7 @@ def compiled_loop(
         return None
     if not isinstance(controller, PIDController) or controller.step_points:
         return None
-    if controller.jump_points or torch.is_grad_enabled() or transformed():
+    if controller.jump_points or recording():
         return None
     if wanted != Wanted(save_slack=wanted.save_slack):
         return None

@@ -145,10 +145,7 @@ class EventWatch:
         numbers = torch.stack([v.double() for v in values]).tolist()
         # Of a state that is NaN the solve itself tells, or returns it as it is.
         if any(map(math.isnan, numbers)) and bool(torch.isfinite(y).all()):
-            raise ValueError(
-                f"`event` must return a number, got NaN at t = {t:.6g}. Try to bound what it "
-                "divides by."
-            )
+            raise nan_error(f"at t = {t:.6g}")
         return numbers
 
     def _root(self, event: Event, step: Interpolant, old: float) -> float:
@@ -192,6 +189,13 @@ def refuse_unordered(value: Tensor) -> None:
         )
 
 
+def nan_error(where: str) -> ValueError:
+    """The error that tells of an event that is NaN, though the state is not."""
+    return ValueError(
+        f"`event` must return a number, got NaN {where}. Try to bound what it divides by."
+    )
+
+
 def attach_root_gradient(
     g: Callable[[Tensor, Tensor], Tensor],
     f: Callable[[Tensor, Tensor], Tensor],
@@ -206,11 +210,13 @@ def attach_root_gradient(
     Args:
         g: the event's function.
         f: the vector field.
-        t: the root's time, shape () or (batch,) for independent samples.
+        t: the root's time, shape () or (batch,) for independent samples. It may be more precise
+            than the state; g and f receive it as precise as that.
         y: the packed state there, differentiable at fixed time.
     """
     lead = t.ndim  # 1 for independent samples: each has its own time
-    column = t.reshape(*t.shape, *[1] * (y.ndim - lead)) if lead else t
+    column = t.to(y.device, y.real.dtype)
+    column = column.reshape(*t.shape, *[1] * (y.ndim - lead)) if lead else column
     value = g(column, y)
     if not tracked(value):
         return t, y
@@ -220,11 +226,11 @@ def attach_root_gradient(
     motion = (by_y.conj() * slope).real
     rate = by_t.reshape(t.shape)
     rate = rate + (motion.flatten(lead).sum(-1) if lead < motion.ndim else motion)
-    value = value.reshape(t.shape).to(t.dtype)
+    value = value.reshape(t.shape).to(column.dtype)
     # Where g is flat at its root, as a sign is, the root's motion is not known: left out.
     weight = torch.where(rate == 0, 0, -1 / rate)
     shift = first_order((value - value.detach()) * weight, "event")
-    return t + shift, y + slope * shift.reshape(column.shape)
+    return t + shift.to(t), y + slope * shift.reshape(column.shape)
 
 
 def _slopes(g: Callable[[Tensor, Tensor], Tensor], t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -138,8 +138,7 @@ class DenseOutput:
         if isinstance(moving, Tensor):
             motion = (moving - moving.detach()).to(motion)
         if self._clock is not None:
-            moved = self._clock.time(t, self._y0)
-            motion = motion - (moved - moved.detach())
+            motion = motion - self._clock.motion(t, self._y0)
         return motion
 
     def _unpack(self, y: State) -> Any:

@@ -36,8 +36,8 @@ def _leaks(jacobian: Jacobian, t: float, y: State, num_samples: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)
     product, leaks = jacobian.at(t, y), []
+    shape = num_samples, *[1] * (y.ndim - 1)
     for moved in _divisions(num_samples).to(y.device):
-        shape = num_samples, *[1] * (y.ndim - 1)
         change = product(torch.where(moved.view(shape), v, 0))
         leaks.append((change[~moved] != 0).any())
     return bool(torch.stack(leaks).any())  # a host read, once a solve

@@ -45,9 +45,14 @@ def tracked(x: object) -> TypeGuard[Tensor]:
     return True
 
 
+def recording() -> bool:
+    """Whether derivatives may be asked for of what runs now: `no_grad` stops the backward ones."""
+    return torch.is_grad_enabled() or transformed()
+
+
 def records(x: object) -> TypeGuard[Tensor]:
-    """Whether derivatives with respect to x are asked for here: `no_grad` stops backward ones."""
-    return tracked(x) and (torch.is_grad_enabled() or transformed())
+    """Whether derivatives with respect to x may be asked for of what runs now."""
+    return tracked(x) and recording()
 
 
 def _has_tangent(x: Tensor) -> bool:

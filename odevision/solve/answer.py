@@ -11,7 +11,7 @@ from odevision.ode.event import Event, attach_root_gradient, first_order
 from odevision.ode.interpolation import DenseOutput, Interpolant
 from odevision.ode.loop import Trajectory
 from odevision.ode.solution import Result, Solution
-from odevision.ode.tracing import tracked, transformed
+from odevision.ode.tracing import recording, tracked
 from odevision.types import Scalar, State
 
 
@@ -99,26 +99,20 @@ def _sort(
 def _time(problem: Problem, t: float, dtype: torch.dtype) -> Scalar:
     """A time of the solve as a tensor, with the gradients of t0 and t1."""
     clock, time = problem.clock(), torch.full((), t, dtype=dtype, device=problem.y0.device)
-    if clock is None:
-        return time
-    moved = clock.time(t, problem.y0)
-    return time + (moved - moved.detach()).to(dtype)
+    return time if clock is None else time + clock.motion(t, problem.y0).to(dtype)
 
 
 def _root(
     problem: Problem, event: Event, t: float, y: State, dtype: torch.dtype
 ) -> tuple[Scalar, State]:
     time = _time(problem, t, dtype)
-    if not (torch.is_grad_enabled() or transformed()):
+    if not recording():
         return time, y
     layout, term = problem.layout, problem.term()
     term.clock = None  # time has its gradients already
     bound = event.bind()
     g = lambda t, y: bound(t, y if layout is None else layout.unpack(y))
-    # g and f receive times of the state's precision.
-    rounded = time.to(problem.y0.real.dtype)
-    root, y = attach_root_gradient(g, term, rounded, y)
-    return time + (root - rounded).to(dtype), y
+    return attach_root_gradient(g, term, time, y)
 
 
 def _follow_times(

@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils import _pytree as pytree
 
 from odevision.gradient import GRADIENTS, AbstractGradient
+from odevision.ode.clock import clock_dtype
 from odevision.ode.compiled import CompiledRungeKutta
 from odevision.ode.controller import ConstantController, Controller, PIDController
 from odevision.ode.event import Event
@@ -154,6 +155,8 @@ def read_time(name: str, value: Number | Tensor) -> float:
 def time_dtype(y0: State, t0: object, t1: object) -> torch.dtype:
     """That of the times of a solution: the state's, or that of t0 or t1 where it is more precise.
 
+    A device that cannot hold it has the most precise one it can.
+
     Args:
         y0: the state.
         t0: as the user gave it.
@@ -163,7 +166,7 @@ def time_dtype(y0: State, t0: object, t1: object) -> torch.dtype:
     for time in (t0, t1):
         if isinstance(time, Tensor) and time.is_floating_point():
             dtype = torch.promote_types(dtype, time.dtype)
-    return dtype
+    return min(dtype, clock_dtype(y0.device), key=lambda dtype: dtype.itemsize)
 
 
 def refuse_mapped(
@@ -283,7 +286,8 @@ def stack_times(save_at: Any) -> Any:
         return save_at
     dtypes = [t.dtype for t in save_at if isinstance(t, Tensor)]
     dtype = functools.reduce(torch.promote_types, dtypes)
-    return torch.stack([torch.as_tensor(t, dtype=dtype).reshape(()) for t in save_at])
+    given = [torch.as_tensor(t, dtype=dtype, device="cpu") for t in save_at]
+    return torch.stack([t.reshape(()) for t in given])
 
 
 def read_save_times(

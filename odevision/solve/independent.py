@@ -11,6 +11,7 @@ from torch import Tensor
 from odevision.gradient import AbstractGradient, Auto, Checkpointed, Direct
 from odevision.gradient.independent import IndependentProblem, solve_independent
 from odevision.gradient.problem import Problem
+from odevision.ode.clock import clock_dtype
 from odevision.ode.controller import ConstantController, Controller, GridController
 from odevision.ode.event import Event, refuse_unordered
 from odevision.ode.independent import RowEventWatch, RowsWanted, RowTimes, user_view
@@ -152,8 +153,7 @@ def _read_time(name: str, value: Number | Tensor, like: State) -> Float[Tensor, 
         ValueError: it is not one finite number, or one a sample.
     """
     batch, device = len(like), like.device
-    # MPS has no float64.
-    dtype = torch.float32 if device.type == "mps" else torch.float64
+    dtype = clock_dtype(device)
     if isinstance(value, Tensor):
         if value.shape not in ((), (batch,)):
             raise ValueError(

@@ -16,7 +16,7 @@ from odevision.ode.loop import Trajectory
 from odevision.ode.solution import Result, Solution, SolveError
 from odevision.ode.state import StateLayout
 from odevision.ode.term import check
-from odevision.ode.tracing import tracked, transformed
+from odevision.ode.tracing import recording, tracked
 
 Points = tuple[Tensor, Tensor, Tensor, Tensor]
 """Samples, times, slots and states of moments of one kind, one entry a moment."""
@@ -205,14 +205,13 @@ def _roots(
     """Times and states of an event's roots, with the gradients that their motion adds."""
     sample, t, _, y = points
     t = problem.times.moved(t, sample)
-    if not len(t) or not (torch.is_grad_enabled() or transformed()):
+    if not len(t) or not recording():
         return t, y
     view = user_view(problem.layout)
     bound = event.bind(sample)
     g = lambda t, y: bound(*view(t, y))
     f = _counted_slopes(problem, path, sample)
-    root, y = attach_root_gradient(g, f, t.to(y.real.dtype), y)
-    return t.detach() + (root - root.detach()).to(t.dtype), y
+    return attach_root_gradient(g, f, t, y)
 
 
 def _counted_slopes(

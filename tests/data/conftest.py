@@ -1,8 +1,6 @@
 """Small data sets in the official layouts, made on the fly."""
 
-import gzip
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,37 +9,10 @@ import PIL.Image
 import pytest
 
 
-def idx_bytes(values: np.ndarray) -> bytes:
-    """Return an array of unsigned bytes in the idx format."""
-    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-    return header + values.astype(np.uint8).tobytes()
-
-
 def photo(seed: int = 0, size: tuple[int, int] = (48, 32)) -> PIL.Image.Image:
     """Return a smooth random RGB picture of `size` = (width, height)."""
     noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return PIL.Image.fromarray(noise).resize(size, PIL.Image.Resampling.BICUBIC)
-
-
-@pytest.fixture
-def write_mnist() -> Callable[..., dict[str, np.ndarray]]:
-    """A function that writes 40 training and 20 test digits and returns the arrays by stem."""
-
-    def write(folder: Path, *, compress: bool, only: str = "") -> dict[str, np.ndarray]:
-        generator = np.random.default_rng(0)
-        arrays = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        for part, num in (("train", 40), ("t10k", 20)):
-            arrays[f"{part}-images-idx3"] = generator.integers(0, 256, (num, 28, 28), np.uint8)
-            arrays[f"{part}-labels-idx1"] = np.arange(num, dtype=np.uint8) % 10
-        for stem, values in arrays.items():
-            if stem.startswith(only):
-                content = idx_bytes(values)
-                name = f"{stem}-ubyte" + (".gz" if compress else "")
-                (folder / name).write_bytes(gzip.compress(content) if compress else content)
-        return arrays
-
-    return write
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def test_of_any_two_samples_one_is_moved_alone(num_samples: int) -> None:
     assert (alone | torch.eye(num_samples, dtype=torch.bool)).all()
 
 
-@pytest.mark.parametrize(("one", "other"), [pair for pair in itertools.permutations(range(4), 2)])
+@pytest.mark.parametrize(("one", "other"), list(itertools.permutations(range(4), 2)))
 def test_a_stage_is_solved_to_its_tolerance_where_two_samples_are_coupled(
     one: int, other: int
 ) -> None:

@@ -10,7 +10,7 @@ from odevision.compat.torchdiffeq.flat import FlatState
 from odevision.compat.torchdiffeq.forward import odeint
 from odevision.compat.torchdiffeq.inputs import field_of, layout_of
 from odevision.ode.event import attach_root_gradient
-from odevision.ode.tracing import transformed
+from odevision.ode.tracing import recording
 from odevision.types import State
 
 
@@ -51,7 +51,7 @@ def odeint_event(
     start = t0.reshape(1)
     t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
     event_t, solution = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
-    if not (torch.is_grad_enabled() or transformed()):
+    if not recording():
         return event_t, solution
     flat = layout_of(y0)
     real = (solution if flat is None else solution[0]).dtype.to_real()
@@ -62,9 +62,8 @@ def odeint_event(
         return torch.min(event_fn(t, y if flat is None else flat.unpack(y)) * signs)
 
     last = solution[-1] if flat is None else flat.pack([part[-1] for part in solution])
-    time = event_t.detach().to(last.device, real)
-    moved_t, moved = attach_root_gradient(event, field_of(func, flat), time, last)
-    moved_t = event_t.detach() + (moved_t - moved_t.detach()).to(event_t)
+    field = field_of(func, flat)
+    moved_t, moved = attach_root_gradient(event, field, event_t.detach(), last)
     return moved_t, _with_end(solution, moved, flat)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from odevision.ode.clock import RowClock
 from odevision.ode.controller import ConstantController, PIDController
+from odevision.ode.event import nan_error
 from odevision.ode.independent.control import (
     Tolerances,
     Verdict,
@@ -104,10 +105,8 @@ def examine(
     if attempt.counts.unclear:
         assert unclear is not None
         row = int(torch.nonzero(unclear)[0])
-        raise ValueError(
-            f"`event` must return a number, got NaN for sample {int(rows.sample[row])} at t = "
-            f"{float(clock.t1.reshape(-1)[row]):.6g}. Try to bound what it divides by."
-        )
+        t, sample = float(clock.t1.reshape(-1)[row]), int(rows.sample[row])
+        raise nan_error(f"for sample {sample} at t = {t:.6g}")
     return attempt
 
 
