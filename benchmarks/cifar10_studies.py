@@ -286,7 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root", required=True, help="folder with the data sets")
     parser.add_argument("--images", type=int, help="training images; all without this")
     parser.add_argument("--epochs", type=int, help="those of the recipe without this")
-    parser.add_argument("--widths", type=int, nargs=3, default=(64, 256, 256))
+    parser.add_argument(
+        "--widths", type=int, nargs=3, default=(64, 256, 256), help="64 256 256 without this"
+    )
     parser.add_argument("--batch-size", type=int, help="that of the recipe without this")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ...; so many")
     parser.add_argument("--evaluations", type=int, default=4, help="of f in a block")

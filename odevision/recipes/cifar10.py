@@ -51,7 +51,7 @@ def cifar10_fast() -> TrainConfig:
     """Three stacked ODE blocks of one midpoint step each, in an hour without a GPU.
 
     Command: odevision train cifar10-fast --data-root DATA
-    Time: 51 minutes on 2 CPU cores (Zen 5), the end's calibration included.
+    Time: 50 minutes on 2 CPU cores (Zen 5), before the calibration at the end.
     Result: 93.57 ± 0.12 % of the test images, 94.26 ± 0.08 % with the mirror (2 seeds, the last
         epoch's weights); 94 % without the mirror is aimed at.
     """
