@@ -3,14 +3,13 @@
 import dataclasses
 from typing import Any
 
-import torch
 from torch import nn
 
 from odevision.models.entry import ModelEntry
 from odevision.models.odenet_stacked import ODENetStackedConfig
 from odevision.models.registry import MODELS
 from odevision.models.resnet import ResNet, ResNetConfig
-from odevision.nn.transition import Transition
+from odevision.nn.transition import PlainLayer, Transition
 
 NAME = "benchmark-plain"
 
@@ -19,7 +18,8 @@ NAME = "benchmark-plain"
 class PlainConfig(ResNetConfig):
     """Configuration of a ResNet whose blocks are convolution, BatchNorm, GELU, without a shortcut.
 
-    With one block a stage that is airbench's group: conv, pool, BN, GELU, conv, BN, GELU.
+    With one block a stage that is airbench's group: conv, pool, BN, GELU, conv, BN, GELU (Jordan
+    2024, arXiv 2404.00498).
     """
 
 
@@ -40,31 +40,12 @@ def baseline_of(
         like="odenet-stacked",
         widths=config.widths,
         field=config.field,
+        transition_convs=config.transition_convs,
         # A plain block ends with BatchNorm and GELU already.
         final_norm=config.final_norm and residual,
         stem_stride=config.stem_stride,
         blocks_per_stage=blocks_per_stage,
     )
-
-
-class PlainBlock(nn.Sequential):
-    """Convolution, BatchNorm, GELU; the convolution starts as the identity.
-
-    The gain of the norm stays at 1, as in the transitions. Reference: Jordan 2024, arXiv
-    2404.00498.
-
-    Args:
-        channels: channels of the feature map.
-    """
-
-    def __init__(self, channels: int) -> None:
-        """Build the three layers."""
-        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        with torch.no_grad():
-            nn.init.dirac_(conv.weight)
-        norm = nn.BatchNorm2d(channels)
-        norm.weight.requires_grad_(False)
-        super().__init__(conv, norm, nn.GELU())
 
 
 def build_plain(config: PlainConfig) -> ResNet:
@@ -73,7 +54,7 @@ def build_plain(config: PlainConfig) -> ResNet:
     stages: list[nn.Module] = []
     transitions = [stage for stage in network.stages if isinstance(stage, Transition)]
     for transition, width in zip(transitions, config.widths or (64, 256, 256), strict=True):
-        stages += [transition, *(PlainBlock(width) for _ in range(config.blocks_per_stage))]
+        stages += [transition, *(PlainLayer(width) for _ in range(config.blocks_per_stage))]
     network.stages = nn.Sequential(*stages)
     return network
 

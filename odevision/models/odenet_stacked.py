@@ -34,6 +34,8 @@ class ODENetStackedConfig(SolveSettings):
         augment_channels: zero channels that are appended to each state before its solve and
             dropped behind it (Dupont et al. 2019, arXiv 1904.01681); a multiple of 16, and only
             where filters are normalized.
+        transition_convs: convolutions between two ODEs. The second and those that follow keep the
+            shape; they may forget, which an ODE cannot.
         final_norm: whether the head begins with BatchNorm and GELU.
         stem_stride: pixels from one patch of the stem to the next; its patches are twice as wide.
             1 for images of 32 pixels; 4 brings 224 to 55 before the first stage.
@@ -45,6 +47,7 @@ class ODENetStackedConfig(SolveSettings):
     field: FieldName = "group-norm"
     time_weights: bool = False
     augment_channels: int = 0
+    transition_convs: int = 1
     final_norm: bool = False
     stem_stride: int = 1
     solver: str = "midpoint"
@@ -57,6 +60,7 @@ class ODENetStackedConfig(SolveSettings):
             in_channels=self.in_channels,
             num_classes=self.num_classes,
             stem_stride=self.stem_stride,
+            transition_convs=self.transition_convs,
         )
         if not self.widths or any(width < 16 or width % 16 for width in self.widths):
             raise ValueError(
@@ -110,7 +114,8 @@ class ODENetStacked(nn.Module):
         stages: list[nn.Module] = []
         for width in config.widths:
             block = config.block(config.vector_field(width))
-            stages += [Transition(channels, width), block]
+            transition = Transition(channels, width, num_convs=config.transition_convs)
+            stages += [transition, block]
             channels = width
         self.stages = nn.Sequential(*stages)
         self.head = MaxHead(channels, config.num_classes, normalize=config.final_norm)

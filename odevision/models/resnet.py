@@ -26,6 +26,7 @@ class ResNetConfig:
         widths: channels of each stage; None takes those of the twin.
         field: what the residual branches of a twin of odenet-stacked normalize, as in its fields;
             that of `leaky` fields adds its features, as residual networks do.
+        transition_convs: of a twin of odenet-stacked, convolutions between two stages' blocks.
         final_norm: whether the head of a twin of odenet-stacked begins with BatchNorm and GELU.
         stem_stride: of a twin of odenet-stacked, pixels from one patch of the stem to the next.
         blocks_per_stage: residual blocks where the twin has one ODE; 1 matches the parameters of a
@@ -37,20 +38,27 @@ class ResNetConfig:
     like: Literal["odenet", "odenet-stacked"] = "odenet"
     widths: tuple[int, ...] | None = None
     field: FieldName = "group-norm"
+    transition_convs: int = 1
     final_norm: bool = False
     stem_stride: int = 1
     blocks_per_stage: int = 1
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""
-        for name in ("in_channels", "num_classes", "stem_stride", "blocks_per_stage"):
+        counts = ("in_channels", "num_classes", "transition_convs", "stem_stride")
+        for name in (*counts, "blocks_per_stage"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.like not in ("odenet", "odenet-stacked"):
             raise ValueError(f"`like` must be 'odenet' or 'odenet-stacked', got {self.like!r}.")
         if self.field not in get_args(FieldName):
             raise ValueError(unknown_name("field", self.field, get_args(FieldName)))
-        stacked_only = {"field": "group-norm", "final_norm": False, "stem_stride": 1}
+        stacked_only = {
+            "field": "group-norm",
+            "transition_convs": 1,
+            "final_norm": False,
+            "stem_stride": 1,
+        }
         for name, default in stacked_only.items():
             if self.like == "odenet" and getattr(self, name) != default:
                 raise ValueError(
@@ -99,7 +107,7 @@ class ResNet(nn.Module):
             residual = GatedConvResidual if is_grouped else WeightNormResidual
             width = stem.out_channels
             for channels in (64, 256, 256) if config.widths is None else config.widths:
-                stages.append(Transition(width, channels))
+                stages.append(Transition(width, channels, num_convs=config.transition_convs))
                 stages += [residual(channels) for _ in range(config.blocks_per_stage)]
                 width = channels
             self.head = MaxHead(width, config.num_classes, normalize=config.final_norm)

@@ -21,6 +21,7 @@ SMALL = ODENetStackedConfig(widths=(16, 32), solver="midpoint", num_steps=1, gra
         {"field": "weight-norm", "augment_channels": 16},
         {"field": "weight-norm", "augment_channels": 16, "gradient": "checkpointed"},
         {"final_norm": True},
+        {"transition_convs": 2},
         {"stem_stride": 2},
     ],
     ids=lambda options: ", ".join(options),
@@ -81,6 +82,7 @@ def test_a_strided_stem_whitens_its_patches() -> None:
         ({"time_weights": True}, "`time_weights` must be false with field 'group-norm'"),
         ({"augment_channels": 8}, "`augment_channels` must be 0 or a multiple of 16"),
         ({"augment_channels": 16}, "cannot normalize channels that are zero, got 16"),
+        ({"transition_convs": 0}, "`transition_convs` must be at least 1, got 0"),
         ({"stem_stride": 0}, "`stem_stride` must be at least 1"),
     ],
 )
@@ -90,7 +92,8 @@ def test_options_that_do_not_fit_are_refused(fields: dict, message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "fields", [{"field": "weight-norm"}, {"final_norm": True}, {"stem_stride": 2}]
+    "fields",
+    [{"field": "weight-norm"}, {"transition_convs": 2}, {"final_norm": True}, {"stem_stride": 2}],
 )
 def test_a_twin_of_the_paper_network_has_none_of_these_options(fields: dict) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(fields))}` must be .* with like='odenet'"):
@@ -99,6 +102,7 @@ def test_a_twin_of_the_paper_network_has_none_of_these_options(fields: dict) -> 
 
 def test_the_plain_twin_has_the_parameters_of_the_weight_norm_network() -> None:
     fields = {"field": "weight-norm", "in_channels": 3, "final_norm": True, "stem_stride": 2}
+    fields["transition_convs"] = 2
     twin = sum(p.numel() for p in create_model("odenet-stacked", **fields).parameters())
     plain = create_model("resnet", like="odenet-stacked", **fields)
     assert 0.98 * twin < sum(p.numel() for p in plain.parameters()) <= twin

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from odevision.nn.head import AverageHead, MaxHead
 from odevision.nn.residual import ConvResidual, GatedConvResidual
 from odevision.nn.stem import DownsamplingStem, WhiteningStem
-from odevision.nn.transition import Transition
+from odevision.nn.transition import PlainLayer, Transition
 
 
 def test_the_paper_stem_takes_28_pixels_to_6() -> None:
@@ -44,6 +45,27 @@ def test_a_transition_halves_the_resolution_and_keeps_its_gain_fixed() -> None:
 def test_a_transition_starts_as_the_identity_on_its_first_channels() -> None:
     x = torch.randn(2, 16, 8, 8)
     torch.testing.assert_close(Transition(16, 32)[0](x)[:, :16], x)
+
+
+def test_more_convolutions_of_a_transition_stand_behind_the_pooling() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 16, 9, 9)
+    plain, longer = Transition(16, 32), Transition(16, 32, num_convs=3)
+    assert [type(layer) for layer in longer][:4] == [type(layer) for layer in plain]
+    assert longer(x).shape == plain(x).shape
+    assert sum(p.requires_grad for p in longer.parameters()) == 1 + 1 + 2 * 2
+    longer.load_state_dict(plain.state_dict(), strict=False)
+    # They begin as the identity, so what is left of a new one is BatchNorm and GELU.
+    expected = plain(x)
+    for _ in range(2):
+        expected = F.gelu(F.batch_norm(expected, None, None, training=True))
+    torch.testing.assert_close(longer(x), expected)
+
+
+def test_a_plain_layer_starts_near_the_identity() -> None:
+    images = torch.randn(2, 4, 5, 5)
+    expected = F.gelu(images / (1 + 1e-5) ** 0.5)
+    torch.testing.assert_close(PlainLayer(4).eval()(images), expected)
 
 
 @pytest.mark.parametrize("head", [AverageHead(64, 7), MaxHead(64, 7)], ids=["average", "max"])
