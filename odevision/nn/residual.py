@@ -61,12 +61,14 @@ class WeightNormResidual(nn.Module):
     Args:
         channels: channels of the feature map.
         gain: g at the start.
+        groups: of channels that do not meet in the convolution.
     """
 
-    def __init__(self, channels: int, *, gain: float = 0.5) -> None:
+    def __init__(self, channels: int, *, gain: float = 0.5, groups: int = 1) -> None:
         """Draw W as nn.Conv2d does."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
+        self.groups = groups
+        self.weight = nn.Parameter(torch.empty(channels, channels // groups, 3, 3))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.gain = nn.Parameter(torch.full((channels, 1, 1, 1), float(gain)))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -74,4 +76,4 @@ class WeightNormResidual(nn.Module):
     def forward(self, y: Images) -> Images:
         """The feature map, of y's shape."""
         filters = self.gain * self.weight / filter_norms(self.weight)
-        return y + F.conv2d(F.gelu(y), filters, self.bias, padding=1)
+        return y + F.conv2d(F.gelu(y), filters, self.bias, padding=1, groups=self.groups)

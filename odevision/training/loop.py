@@ -92,7 +92,8 @@ def train(
     accelerator = build_accelerator(config)
     keep_freed_memory(accelerator.device)
     data = load_training_data(config, accelerator.device)
-    state, evaluated = _build_state(config, data, is_new=run.checkpoint is None)
+    is_new, is_bf16 = run.checkpoint is None, accelerator.mixed_precision == "bf16"
+    state, evaluated = _build_state(config, data, is_new=is_new, is_bf16=is_bf16)
     if run.checkpoint is not None:
         state.load_state_dict(load_training_state(run.checkpoint))
     if config.compile:
@@ -131,7 +132,7 @@ def train(
 
 
 def _build_state(
-    config: TrainConfig, data: TrainingData, *, is_new: bool
+    config: TrainConfig, data: TrainingData, *, is_new: bool, is_bf16: bool
 ) -> tuple[TrainingState, Model]:
     """Build the network with all that trains it, and a copy of it for validation."""
     seed_generators(config.seed)
@@ -143,7 +144,7 @@ def _build_state(
         check_sizes(model, config, data)
         _initialize(model, data, config.seed)
     measure_step_error(model, config)
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = build_optimizer(model, config.optimizer, is_bf16=is_bf16)
     state = TrainingState(
         model=model,
         ema=build_ema(model, config.ema_decay),

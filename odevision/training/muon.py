@@ -21,7 +21,10 @@ def is_filter_bank(parameter: Tensor) -> bool:
 
 
 def orthogonalize(
-    matrix: Float[Tensor, "rows columns"], num_iterations: int = NUM_ITERATIONS
+    matrix: Float[Tensor, "rows columns"],
+    num_iterations: int = NUM_ITERATIONS,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "rows columns"]:
     """Bring all singular values of a matrix near 1, and keep its singular vectors.
 
@@ -30,12 +33,13 @@ def orthogonalize(
     Args:
         matrix: of any scale; zero stays zero.
         num_iterations: of the Newton-Schulz iteration.
+        dtype: of the arithmetic; None takes the matrix's. bfloat16 is exact enough, and several
+            times faster where there are instructions for it.
 
     Returns:
         About U V^T of the decomposition U S V^T, in the matrix's dtype.
     """
-    # On GPUs bf16 suffices and is fastest; CPUs without instructions for it would emulate it.
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = matrix.to(dtype or matrix.dtype)
     is_tall = x.shape[0] > x.shape[1]
     x = x.T if is_tall else x
     x = x / (torch.linalg.vector_norm(x) + 1e-7)
@@ -61,12 +65,19 @@ class Muon(Optimizer):
             is then the relative change a step, near 0.2 at batches of 1,000 to 2,000.
         momentum: of the SGD groups, in [0, 1).
         filter_momentum: of the filter banks, in [0, 1).
+        dtype: in which banks are made orthogonal; None takes their own.
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, momentum: float, filter_momentum: float
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        momentum: float,
+        filter_momentum: float,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Give each group its momentum."""
+        self.dtype = dtype
         groups = [
             {**group, "momentum": filter_momentum if group["is_filters"] else momentum}
             for group in groups
@@ -99,7 +110,8 @@ class Muon(Optimizer):
         velocity = self._velocity(bank, bank.grad, group["momentum"])
         if state["is_scaled"]:
             bank.mul_(math.sqrt(num_filters) / torch.linalg.vector_norm(bank))
-        bank.sub_(orthogonalize(velocity.flatten(1)).view_as(bank), alpha=group["lr"])
+        direction = orthogonalize(velocity.flatten(1), dtype=self.dtype)
+        bank.sub_(direction.view_as(bank), alpha=group["lr"])
 
     def _update_others(self, parameter: Tensor, group: dict[str, Any]) -> None:
         assert parameter.grad is not None

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -62,12 +63,15 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     return [group for group in groups if group["params"]]
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, *, is_bf16: bool = False
+) -> Optimizer:
     """Build the optimizer of a model's trained parameters.
 
     Args:
         model: the network, already on its device.
         config: which optimizer, and its rates.
+        is_bf16: whether the network is trained in bf16; muon then makes its updates in it, too.
 
     Returns:
         A torch.optim optimizer.
@@ -80,7 +84,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         raise ValueError("`model` must have a parameter with requires_grad, got none.")
     if config.name == "muon":
         groups = [{"is_filters": False, **group} for group in groups]
-        return Muon(groups, momentum=config.momentum, filter_momentum=config.filter_momentum)
+        return Muon(
+            groups,
+            momentum=config.momentum,
+            filter_momentum=config.filter_momentum,
+            dtype=torch.bfloat16 if is_bf16 else None,
+        )
     if config.name == "sgd":
         # Nesterov without momentum is refused by torch, and would be plain SGD.
         return SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)

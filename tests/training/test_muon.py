@@ -34,6 +34,24 @@ def test_orthogonalizing_does_not_depend_on_the_scale_and_leaves_zero_alone() ->
     assert not orthogonalize(torch.zeros(3, 4)).any()
 
 
+def test_orthogonalizing_in_bf16_comes_near_and_keeps_the_dtype() -> None:
+    matrix = draw(8, 20)
+    half, full = orthogonalize(matrix, dtype=torch.bfloat16), orthogonalize(matrix)
+    assert half.dtype == full.dtype == torch.float64
+    assert 1e-4 < float((half - full).norm() / full.norm()) < 0.02
+
+
+def test_updates_are_made_in_bf16_where_the_training_is() -> None:
+    config, results = OptimizerConfig(name="muon", filter_learning_rate=0.1), []
+    for is_bf16 in (False, True):
+        conv = nn.Conv2d(8, 8, 3, bias=False)
+        conv.weight.data.copy_(draw(8, 8, 3, 3))
+        conv.weight.grad = draw(8, 8, 3, 3).flip(0).float()
+        build_optimizer(conv, config, is_bf16=is_bf16).step()
+        results.append(conv.weight.detach())
+    assert 1e-5 < float((results[0] - results[1]).norm() / results[0].norm()) < 0.01
+
+
 def test_only_convolutions_wider_than_a_pixel_are_filter_banks() -> None:
     assert is_filter_bank(torch.zeros(4, 2, 3, 3)) and is_filter_bank(torch.zeros(4, 2, 1, 3))
     for shape in ((4, 1, 1, 1), (4, 2, 1, 1), (4, 2), (4,)):
