@@ -40,7 +40,6 @@ def baseline_of(
         like="odenet-stacked",
         widths=config.widths,
         field=config.field,
-        field_groups=config.field_groups,
         transition_convs=config.transition_convs,
         # A plain block ends with BatchNorm and GELU already.
         final_norm=config.final_norm and residual,
@@ -55,8 +54,7 @@ def build_plain(config: PlainConfig) -> ResNet:
     stages: list[nn.Module] = []
     transitions = [stage for stage in network.stages if isinstance(stage, Transition)]
     for transition, width in zip(transitions, config.widths or (64, 256, 256), strict=True):
-        layers = range(config.blocks_per_stage)
-        stages += [transition, *(PlainLayer(width, groups=config.field_groups) for _ in layers)]
+        stages += [transition, *(PlainLayer(width) for _ in range(config.blocks_per_stage))]
     network.stages = nn.Sequential(*stages)
     return network
 

@@ -191,14 +191,7 @@ def _twin_fields(model: ModelConfig) -> dict[str, Any]:
     if isinstance(model, ODENetConfig):
         fields["widths"] = (model.channels,)
     elif isinstance(model, ODENetStackedConfig):
-        shared = (
-            "widths",
-            "field",
-            "field_groups",
-            "transition_convs",
-            "final_norm",
-            "stem_stride",
-        )
+        shared = ("widths", "field", "transition_convs", "final_norm", "stem_stride")
         fields.update((name, getattr(model, name)) for name in shared)
     return fields
 

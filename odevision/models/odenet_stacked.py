@@ -30,8 +30,6 @@ class ODENetStackedConfig(SolveSettings):
         field: what the vector fields normalize: their feature maps, in groups, or their filters,
             which is faster. `leaky` normalizes filters too, and draws the state to the features
             instead of adding them to it.
-        field_groups: groups of channels that do not meet in the fields' convolutions; a divisor of
-            all widths. More make the ODEs cheaper beside the transitions, where all channels meet.
         time_weights: whether filters that are normalized move with the time.
         augment_channels: zero channels that are appended to each state before its solve and
             dropped behind it (Dupont et al. 2019, arXiv 1904.01681); a multiple of 16, and only
@@ -47,7 +45,6 @@ class ODENetStackedConfig(SolveSettings):
     num_classes: int = 10
     widths: tuple[int, ...] = (64, 256, 256)
     field: FieldName = "group-norm"
-    field_groups: int = 1
     time_weights: bool = False
     augment_channels: int = 0
     transition_convs: int = 1
@@ -64,7 +61,6 @@ class ODENetStackedConfig(SolveSettings):
             num_classes=self.num_classes,
             stem_stride=self.stem_stride,
             transition_convs=self.transition_convs,
-            field_groups=self.field_groups,
         )
         if not self.widths or any(width < 16 or width % 16 for width in self.widths):
             raise ValueError(
@@ -81,22 +77,11 @@ class ODENetStackedConfig(SolveSettings):
                 "`augment_channels` must be 0 with field 'group-norm', which cannot normalize "
                 f"channels that are zero, got {self.augment_channels}. Try field='weight-norm'."
             )
-        channels = [width + self.augment_channels for width in self.widths]
-        if any(count % self.field_groups for count in channels):
-            raise ValueError(
-                "`field_groups` must divide the channels of every state, "
-                f"{tuple(channels)}, got {self.field_groups}. Try 4."
-            )
         if self.field not in get_args(FieldName):
             raise ValueError(unknown_name("field", self.field, get_args(FieldName)))
         if self.time_weights and self.field == "group-norm":
             raise ValueError(
                 f"`time_weights` must be false with field {self.field!r}. Try field='weight-norm'."
-            )
-        if self.field_groups != 1 and self.field == "group-norm":
-            raise ValueError(
-                f"`field_groups` must be 1 with field {self.field!r}, got {self.field_groups}. "
-                "Try field='weight-norm'."
             )
 
     def extra_channels(self, width: int) -> int:
@@ -109,12 +94,8 @@ class ODENetStackedConfig(SolveSettings):
         channels = width + self.extra_channels(width)
         if self.field == "group-norm":
             return GatedConvField(channels)
-        return WeightNormField(
-            channels,
-            time_weights=self.time_weights,
-            leaky=self.field == "leaky",
-            groups=self.field_groups,
-        )
+        leaky = self.field == "leaky"
+        return WeightNormField(channels, time_weights=self.time_weights, leaky=leaky)
 
 
 class ODENetStacked(nn.Module):

@@ -26,8 +26,6 @@ class ResNetConfig:
         widths: channels of each stage; None takes those of the twin.
         field: what the residual branches of a twin of odenet-stacked normalize, as in its fields;
             that of `leaky` fields adds its features, as residual networks do.
-        field_groups: of a twin of odenet-stacked whose branches normalize filters, groups of
-            channels that do not meet in them.
         transition_convs: of a twin of odenet-stacked, convolutions between two stages' blocks.
         final_norm: whether the head of a twin of odenet-stacked begins with BatchNorm and GELU.
         stem_stride: of a twin of odenet-stacked, pixels from one patch of the stem to the next.
@@ -40,7 +38,6 @@ class ResNetConfig:
     like: Literal["odenet", "odenet-stacked"] = "odenet"
     widths: tuple[int, ...] | None = None
     field: FieldName = "group-norm"
-    field_groups: int = 1
     transition_convs: int = 1
     final_norm: bool = False
     stem_stride: int = 1
@@ -48,7 +45,7 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""
-        counts = ("in_channels", "num_classes", "field_groups", "transition_convs", "stem_stride")
+        counts = ("in_channels", "num_classes", "transition_convs", "stem_stride")
         for name in (*counts, "blocks_per_stage"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -58,7 +55,6 @@ class ResNetConfig:
             raise ValueError(unknown_name("field", self.field, get_args(FieldName)))
         stacked_only = {
             "field": "group-norm",
-            "field_groups": 1,
             "transition_convs": 1,
             "final_norm": False,
             "stem_stride": 1,
@@ -69,14 +65,9 @@ class ResNetConfig:
                     f"`{name}` must be {default!r} with like='odenet', got "
                     f"{getattr(self, name)!r}. Try like='odenet-stacked'."
                 )
-        if self.field_groups != 1 and self.field == "group-norm":
-            raise ValueError(
-                "`field_groups` must be 1 with field 'group-norm', got "
-                f"{self.field_groups}. Try field='weight-norm'."
-            )
         if self.widths is not None and not (self.widths and all(map(self._can_have, self.widths))):
             raise ValueError(
-                "`widths` must be channels that the residual branches can divide into "
+                "`widths` must be channels that the norm of the residual branches can divide into "
                 f"groups, one stage at least, got {self.widths}. Try multiples of 32, or leave it "
                 "out for those of the twin."
             )
@@ -90,8 +81,7 @@ class ResNetConfig:
         """Whether the residual branches of a stage can have so many channels."""
         if self.like == "odenet":
             return width >= 1 and width % min(32, width) == 0
-        groups = 16 if self.field == "group-norm" else self.field_groups
-        return width >= 1 and width % groups == 0
+        return width >= 1 and (self.field != "group-norm" or width % 16 == 0)
 
 
 class ResNet(nn.Module):
@@ -113,10 +103,12 @@ class ResNet(nn.Module):
             self.head: nn.Module = AverageHead(width, config.num_classes)
         else:
             self.stem = stem = WhiteningStem(config.in_channels, stride=config.stem_stride)
+            is_grouped = config.field == "group-norm"
+            residual = GatedConvResidual if is_grouped else WeightNormResidual
             width = stem.out_channels
             for channels in (64, 256, 256) if config.widths is None else config.widths:
                 stages.append(Transition(width, channels, num_convs=config.transition_convs))
-                stages += [_residual(config, channels) for _ in range(config.blocks_per_stage)]
+                stages += [residual(channels) for _ in range(config.blocks_per_stage)]
                 width = channels
             self.head = MaxHead(width, config.num_classes, normalize=config.final_norm)
         self.stages = nn.Sequential(*stages)
@@ -133,10 +125,3 @@ class ResNet(nn.Module):
     def ode_blocks(self) -> list[ODEBlock]:
         """None: the residual network solves no ODE."""
         return []
-
-
-def _residual(config: ResNetConfig, channels: int) -> nn.Module:
-    """A block of a twin of odenet-stacked, in place of its ODE."""
-    if config.field == "group-norm":
-        return GatedConvResidual(channels)
-    return WeightNormResidual(channels, groups=config.field_groups)

@@ -61,14 +61,12 @@ class WeightNormResidual(nn.Module):
     Args:
         channels: channels of the feature map.
         gain: g at the start.
-        groups: of channels that do not meet in the convolution.
     """
 
-    def __init__(self, channels: int, *, gain: float = 0.5, groups: int = 1) -> None:
+    def __init__(self, channels: int, *, gain: float = 0.5) -> None:
         """Draw W as nn.Conv2d does."""
         super().__init__()
-        self.groups = groups
-        self.weight = nn.Parameter(torch.empty(channels, channels // groups, 3, 3))
+        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.gain = nn.Parameter(torch.full((channels, 1, 1, 1), float(gain)))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -76,4 +74,4 @@ class WeightNormResidual(nn.Module):
     def forward(self, y: Images) -> Images:
         """The feature map, of y's shape."""
         filters = self.gain * self.weight / filter_norms(self.weight)
-        return y + F.conv2d(F.gelu(y), filters, self.bias, padding=1, groups=self.groups)
+        return y + F.conv2d(F.gelu(y), filters, self.bias, padding=1)

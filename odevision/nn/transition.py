@@ -35,20 +35,18 @@ class PlainLayer(nn.Sequential):
 
     Args:
         channels: channels of the feature map.
-        groups: of channels that do not meet in the convolution.
     """
 
-    def __init__(self, channels: int, *, groups: int = 1) -> None:
+    def __init__(self, channels: int) -> None:
         """Build the three layers."""
-        conv = _identity_conv(channels, channels, groups=groups)
-        super().__init__(conv, _norm(channels), nn.GELU())
+        super().__init__(_identity_conv(channels, channels), _norm(channels), nn.GELU())
 
 
-def _identity_conv(in_channels: int, channels: int, *, groups: int = 1) -> nn.Conv2d:
+def _identity_conv(in_channels: int, channels: int) -> nn.Conv2d:
     """A 3x3 convolution that starts as the identity on as many channels as both sides have."""
-    conv = nn.Conv2d(in_channels, channels, 3, padding=1, groups=groups, bias=False)
+    conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
     with torch.no_grad():
-        nn.init.dirac_(conv.weight[: min(in_channels, channels)], groups)
+        nn.init.dirac_(conv.weight[: min(in_channels, channels)])
     return conv
 
 

@@ -41,8 +41,6 @@ class WeightNormField(nn.Module):
             begins as the identity, but not if it is leaky.
         time_weights: whether W1 is there; it starts at 0. Without it the time moves g and b only.
         leaky: which of the two.
-        groups: of channels that do not meet in the convolution; more make it cheaper. A divisor of
-            the channels.
     """
 
     def __init__(
@@ -52,13 +50,12 @@ class WeightNormField(nn.Module):
         gain: float | None = None,
         time_weights: bool = False,
         leaky: bool = False,
-        groups: int = 1,
     ) -> None:
         """Draw W0 as nn.Conv2d does; everything that depends on the time starts at zero."""
         super().__init__()
-        self.leaky, self.groups = leaky, groups
+        self.leaky = leaky
         gain = (1.0 if leaky else 0.5) if gain is None else gain
-        shape = (channels, channels // groups, 3, 3)
+        shape = (channels, channels, 3, 3)
         self.weight = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         self.time_weight = nn.Parameter(torch.zeros(shape)) if time_weights else None
@@ -88,5 +85,5 @@ class WeightNormField(nn.Module):
             # Before the GELU, which autocast would leave in the state's float32.
             x = y.to(torch.get_autocast_dtype(y.device.type))
         if self.leaky:
-            return F.gelu(F.conv2d(x, filters, bias, padding=1, groups=self.groups)) - y
-        return F.conv2d(F.gelu(x), filters, bias, padding=1, groups=self.groups)
+            return F.gelu(F.conv2d(x, filters, bias, padding=1)) - y
+        return F.conv2d(F.gelu(x), filters, bias, padding=1)

@@ -22,8 +22,6 @@ SMALL = ODENetStackedConfig(widths=(16, 32), solver="midpoint", num_steps=1, gra
         {"field": "weight-norm", "augment_channels": 16, "gradient": "checkpointed"},
         {"final_norm": True},
         {"transition_convs": 2},
-        {"field": "weight-norm", "field_groups": 4, "augment_channels": 16, "time_weights": True},
-        {"field": "leaky", "field_groups": 2},
         {"stem_stride": 2},
     ],
     ids=lambda options: ", ".join(options),
@@ -84,11 +82,6 @@ def test_a_strided_stem_whitens_its_patches() -> None:
         ({"time_weights": True}, "`time_weights` must be false with field 'group-norm'"),
         ({"augment_channels": 8}, "`augment_channels` must be 0 or a multiple of 16"),
         ({"augment_channels": 16}, "cannot normalize channels that are zero, got 16"),
-        ({"field_groups": 2}, "`field_groups` must be 1 with field 'group-norm', got 2"),
-        (
-            {"field_groups": 32, "field": "weight-norm", "widths": (32, 48)},
-            r"`field_groups` must divide the channels of every state, \(32, 48\), got 32",
-        ),
         ({"transition_convs": 0}, "`transition_convs` must be at least 1, got 0"),
         ({"stem_stride": 0}, "`stem_stride` must be at least 1"),
     ],
@@ -100,13 +93,7 @@ def test_options_that_do_not_fit_are_refused(fields: dict, message: str) -> None
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        {"field": "weight-norm"},
-        {"field_groups": 2},
-        {"transition_convs": 2},
-        {"final_norm": True},
-        {"stem_stride": 2},
-    ],
+    [{"field": "weight-norm"}, {"transition_convs": 2}, {"final_norm": True}, {"stem_stride": 2}],
 )
 def test_a_twin_of_the_paper_network_has_none_of_these_options(fields: dict) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(fields))}` must be .* with like='odenet'"):
@@ -115,25 +102,7 @@ def test_a_twin_of_the_paper_network_has_none_of_these_options(fields: dict) -> 
 
 def test_the_plain_twin_has_the_parameters_of_the_weight_norm_network() -> None:
     fields = {"field": "weight-norm", "in_channels": 3, "final_norm": True, "stem_stride": 2}
-    fields |= {"transition_convs": 2, "field_groups": 4}
+    fields["transition_convs"] = 2
     twin = sum(p.numel() for p in create_model("odenet-stacked", **fields).parameters())
     plain = create_model("resnet", like="odenet-stacked", **fields)
     assert 0.98 * twin < sum(p.numel() for p in plain.parameters()) <= twin
-
-
-def test_grouped_fields_keep_the_channels_of_their_groups_apart() -> None:
-    torch.manual_seed(0)
-    config = dataclasses.replace(SMALL, field="weight-norm", field_groups=4)
-    block = build_model(config).ode_blocks()[0]
-    y = torch.randn(1, 16, 4, 4, requires_grad=True)
-    block(y)[:, :4].sum().backward()
-    assert y.grad is not None
-    assert y.grad[:, :4].all() and not y.grad[:, 4:].any()
-
-
-def test_a_resnet_refuses_groups_that_its_branches_cannot_have() -> None:
-    like = {"like": "odenet-stacked", "field_groups": 3}
-    with pytest.raises(ValueError, match="`field_groups` must be 1 with field 'group-norm', got 3"):
-        create_model("resnet", **like)
-    with pytest.raises(ValueError, match="`widths` must be channels that the residual branches"):
-        create_model("resnet", **like, field="weight-norm", widths=(16, 32))
