@@ -106,7 +106,7 @@ class Settings:
 
     def base(self, data_root: str) -> TrainConfig:
         """The training that the contestants change, but for seed and place."""
-        recipe = with_model(cifar10_fast(), widths=self.widths)
+        recipe = with_model(cifar10_fast(), widths=self.widths, transition_convs=1)
         data = dataclasses.replace(
             recipe.data,
             limit=self.images,
