@@ -13,12 +13,12 @@ ablation  field, filters that move with the time, augmented channels, step count
 corruptions  the base and the ResNets of `depth` under the usual corruptions of the images, and the
           base with the term for the step error once more
 
-The base is the recipe `cifar10-fast`, narrower (64 256 256) and on full images that are shifted by
-three pixels at most; all but ablation leave out its term for the step error, which not every solver
-has, unless a row names it. All is measured on validation images taken from the
-training images; the test images are not read. Each run is a process of its own. DIR/STUDY.json is
-written after every run; started again, the runs in it are not repeated. Beside it are the table,
-STUDY.md, and the solvers' figure, solver.png.
+The base is the recipe `cifar10-fast` (64 256 256) with one convolution between two ODEs and on full
+images that are shifted by three pixels at most; all but ablation leave out its term for the step
+error, which not every solver has, unless a row names it. All is measured on validation images taken
+from the training images; the test images are not read. Each run is a process of its own.
+DIR/STUDY.json is written after every run; started again, the runs in it are not repeated. Beside it
+are the table, STUDY.md, and the solvers' figure, solver.png.
 
 The columns, as mean and standard deviation over the seeds:
 
