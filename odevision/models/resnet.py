@@ -45,8 +45,13 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network has."""
-        counts = ("in_channels", "num_classes", "transition_convs", "stem_stride")
-        for name in (*counts, "blocks_per_stage"):
+        for name in (
+            "in_channels",
+            "num_classes",
+            "transition_convs",
+            "stem_stride",
+            "blocks_per_stage",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.like not in ("odenet", "odenet-stacked"):

@@ -12,7 +12,7 @@ FOLDER_PLACEHOLDER = "DIR"
 _WIDTHS = {
     1: (64,),
     2: (64, 256),
-    3: (64, 256, 256),
+    3: (64, 256, 256),  # Those of the CIFAR-10 recipe.
     4: (64, 128, 256, 512),
 }
 
