@@ -148,7 +148,7 @@ def _show(path: Path, calibration: "Calibration") -> None:
         "... as chosen": f"{calibration.ece_after:.2%}",
         "loss as trained, calibrated": f"{calibration.loss_before:.4f}, "
         f"{calibration.loss_after:.4f}",
-        "temperature, power": f"{calibration.temperature:.3f}, {calibration.power:.2f}",
+        "temperature, floor": f"{calibration.temperature:.3f}, {calibration.floor:.2%}",
         "unknown below": f"{calibration.unknown_score} {calibration.unknown_threshold:.4g}, "
         f"probability {calibration.min_probability:.1%}",
         "... a photo of another size": f"probability {calibration.elsewhere_min_probability:.1%}",

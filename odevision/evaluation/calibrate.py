@@ -214,7 +214,7 @@ def _scores(
     others: Mapping[str, Outputs],
     *,
     temperature: float,
-    power: float,
+    floor: float,
 ) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
     """All scores that are offered, of the validation images and of the others.
 
@@ -232,7 +232,7 @@ def _scores(
 
         def score(outputs: Outputs, own: Tensor, name: str = name) -> Tensor:
             probabilities = calibrated_probabilities(
-                outputs.logits, temperature=temperature, power=power
+                outputs.logits, temperature=temperature, floor=floor
             )
             return unknown_scores(
                 outputs, probabilities, score=name, temperature=temperature, centers=own
@@ -278,8 +278,8 @@ def fit_calibration(
             "Train with a larger data.validation_fraction."
         )
     plain_temperature, _ = fit_probabilities(inside.logits, labels)
-    temperature, power = choose_probabilities(inside.logits, labels)
-    scores = _scores(inside, labels, others, temperature=temperature, power=power)
+    temperature, floor = choose_probabilities(inside.logits, labels)
+    scores = _scores(inside, labels, others, temperature=temperature, floor=floor)
     areas = {
         name: {other: auroc(mine, values) for other, values in found.items()}
         for name, (mine, found) in scores.items()
@@ -287,11 +287,11 @@ def fit_calibration(
     best = max(areas, key=lambda name: min(areas[name].values())) if others else "energy"
     before = inside.logits.softmax(dim=1)
     scaled = calibrated_probabilities(inside.logits, temperature=plain_temperature)
-    after = calibrated_probabilities(inside.logits, temperature=temperature, power=power)
+    after = calibrated_probabilities(inside.logits, temperature=temperature, floor=floor)
     thresholds = choose_thresholds(after, labels, scores[best][0])
     calibration = Calibration(
         temperature=temperature,
-        power=power,
+        floor=floor,
         ece_before=expected_calibration_error(before, labels),
         ece_temperature=expected_calibration_error(scaled, labels),
         ece_after=expected_calibration_error(after, labels),

@@ -48,7 +48,7 @@ def calibration() -> Calibration:
     """Round numbers."""
     return Calibration(
         temperature=2.0,
-        power=1.5,
+        floor=0.02,
         ece_before=0.1,
         ece_temperature=0.03,
         ece_after=0.01,

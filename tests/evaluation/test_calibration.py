@@ -25,33 +25,33 @@ from odevision.training.checkpoint import Card
 CARD = Card(model_name="x", model={}, preprocessing={}, class_names=("a", "b"), dataset="x")
 
 
-def sampled(num: int, *, temperature: float, power: float = 1.0) -> tuple[Tensor, Tensor]:
+def sampled(num: int, *, temperature: float, floor: float = 0.0) -> tuple[Tensor, Tensor]:
     """Logits, and labels drawn from the probabilities that the map makes of them."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(num, 5, generator=generator)
-    probabilities = calibrated_probabilities(logits, temperature=temperature, power=power)
+    probabilities = calibrated_probabilities(logits, temperature=temperature, floor=floor)
     return logits, torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
-def test_power_one_is_the_softmax_of_the_scaled_logits() -> None:
+def test_no_floor_is_the_softmax_of_the_scaled_logits() -> None:
     logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     found = calibrated_probabilities(logits, temperature=2.5)
     torch.testing.assert_close(found, (logits / 2.5).softmax(dim=1))
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-def test_the_order_of_the_classes_stays(power: float) -> None:
-    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
-    found = calibrated_probabilities(logits, temperature=0.7, power=power)
+@pytest.mark.parametrize("floor", [0.0, 0.01, 0.09])
+def test_the_order_of_the_classes_stays(floor: float) -> None:
+    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0)).double()
+    found = calibrated_probabilities(logits, temperature=0.7, floor=floor)
     assert torch.equal(found.argsort(dim=1), logits.argsort(dim=1))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
     logits, labels = sampled(20_000, temperature=temperature)
-    found, power = fit_probabilities(logits, labels)
+    found, floor = fit_probabilities(logits, labels)
     assert found == pytest.approx(temperature, rel=0.05)
-    assert power == 1
+    assert floor == 0
 
 
 def test_the_fit_is_the_least_loss() -> None:
@@ -64,23 +64,38 @@ def test_the_fit_is_the_least_loss() -> None:
     assert loss(best) < min(loss(0.99 * best), loss(1.01 * best))
 
 
-def test_the_power_that_made_the_labels_is_found() -> None:
-    logits, labels = sampled(20_000, temperature=2.0, power=1.8)
-    temperature, power = choose_probabilities(logits, labels)
-    assert power == pytest.approx(1.8, rel=0.1)
+def test_the_floor_that_made_the_labels_is_found() -> None:
+    logits, labels = sampled(20_000, temperature=2.0, floor=0.05)
+    temperature, floor = choose_probabilities(logits, labels)
+    assert floor == pytest.approx(0.05, rel=0.1)
     assert temperature == pytest.approx(2.0, rel=0.1)
+
+
+def test_label_smoothing_is_undone_where_it_was_learned_exactly() -> None:
+    logits = 3 * torch.randn(500, 10, generator=torch.Generator().manual_seed(0)).double()
+    truth = logits.softmax(dim=1)
+    learned = (0.8 * truth + 0.02).log()
+    found = calibrated_probabilities(learned, temperature=1.0, floor=0.02)
+    # What is left is the rounding: some 0.002 for each class that is hardly possible.
+    assert (found - truth).abs().max() < 0.25 * (learned.softmax(dim=1) - truth).abs().max()
+
+
+def test_without_a_floor_in_the_answers_next_to_none_is_fitted() -> None:
+    logits, labels = sampled(20_000, temperature=1.5)
+    _, floor = fit_probabilities(logits, labels, with_floor=True)
+    assert 0 < floor < 0.002
 
 
 def test_a_network_that_is_always_right_gets_a_finite_temperature() -> None:
     logits = 5 * torch.eye(10).repeat(20, 1)
-    temperature, power = choose_probabilities(logits, logits.argmax(dim=1))
+    temperature, floor = choose_probabilities(logits, logits.argmax(dim=1))
     assert math.isfinite(temperature) and temperature > 0
-    assert math.isfinite(power)
+    assert 0 <= floor < 0.1
 
 
 def test_equal_logits_are_no_problem() -> None:
     temperature, _ = fit_probabilities(torch.zeros(100, 10), torch.arange(100) % 10)
-    found = calibrated_probabilities(torch.zeros(3, 10), temperature=temperature, power=0.5)
+    found = calibrated_probabilities(torch.zeros(3, 10), temperature=temperature, floor=0.05)
     torch.testing.assert_close(found, torch.full((3, 10), 0.1))
 
 
@@ -95,8 +110,8 @@ def test_both_halves_have_the_same_classes(labels: list[int]) -> None:
 def test_calibration_lowers_the_error_of_a_network_that_is_too_sure() -> None:
     logits, labels = sampled(40_000, temperature=3.0)
     before = expected_calibration_error(logits.softmax(dim=1), labels)
-    temperature, power = choose_probabilities(logits, labels)
-    after = calibrated_probabilities(logits, temperature=temperature, power=power)
+    temperature, floor = choose_probabilities(logits, labels)
+    after = calibrated_probabilities(logits, temperature=temperature, floor=floor)
     assert before > 0.1
     assert expected_calibration_error(after, labels) < 0.01
 
@@ -135,8 +150,15 @@ def test_a_damaged_calibration_is_refused_by_name(calibration: Calibration) -> N
         calibration_of(dataclasses.replace(CARD, calibration=damaged))
 
 
+def test_a_card_with_a_power_asks_for_another_calibration(calibration: Calibration) -> None:
+    values = calibration.to_dict()
+    values["power"] = values.pop("floor")
+    with pytest.raises(ValueError, match="`calibration` must have a floor.*odevision calibrate"):
+        calibration_of(dataclasses.replace(CARD, calibration=values))
+
+
 def test_the_report_compares_before_and_after(calibration: Calibration) -> None:
-    logits, labels = sampled(2_000, temperature=2.0, power=1.5)
+    logits, labels = sampled(2_000, temperature=2.0, floor=0.02)
     answers = Answers(
         probabilities=logits.softmax(dim=1),
         logits=logits,

@@ -101,7 +101,7 @@ def test_a_calibrated_model_states_calibrated_probabilities(
     assert not prediction.unknown and prediction.score is not None
     images = loaded.preprocessing.to_uint8(read_image(paths[0]))[None]
     expected = calibrated_probabilities(
-        class_logits(loaded, images), temperature=calibration.temperature, power=calibration.power
+        class_logits(loaded, images), temperature=calibration.temperature, floor=calibration.floor
     )
     assert prediction.probability == pytest.approx(float(expected.max()), abs=1e-6)
 
