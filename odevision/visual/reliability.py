@@ -85,7 +85,8 @@ def plot_reliability(
             _draw_counts(grid[1, column], bins)
         grid[0, 0].set_ylabel("right answers (%)")
         grid[1, 0].set_ylabel("images (%)")
-        grid[0, 0].legend(loc="upper left")
+        # Outside: bars may stand anywhere on the axes.
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         if title:
             figure.suptitle(title, fontsize=13)
     return figure
