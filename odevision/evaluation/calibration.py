@@ -19,8 +19,8 @@ NUM_BINS = 15
 """Bins of equal width of the calibration error, as is customary (Guo et al. 2017)."""
 
 ROUNDING = 6.0
-"""How sharply probabilities bend at the floor, see `calibrated_probabilities`. Of validation images
-of CIFAR-10 and MNIST, 4 to 8 have about the same loss and 6 the least (LOG.md, 2026-11-30)."""
+"""How sharply probabilities bend at the floor, see `calibrated_probabilities`. On validation images
+of CIFAR-10 and MNIST, 4 to 8 differ little in calibration error and loss (LOG.md, 2026-11-30)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def test_no_floor_is_the_softmax_of_the_scaled_logits() -> None:
 
 @pytest.mark.parametrize("floor", [0.0, 0.01, 0.09])
 def test_the_order_of_the_classes_stays(floor: float) -> None:
-    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0)).double()
+    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
     found = calibrated_probabilities(logits, temperature=0.7, floor=floor)
     assert torch.equal(found.argsort(dim=1), logits.argsort(dim=1))
 
