@@ -19,7 +19,7 @@ def write_captioned(
     loaded: "LoadedModel",
     originals: "Iterator[Frame] | None",
     path: Path,
-) -> "VideoPrediction":
+) -> "tuple[VideoPrediction, OSError | None]":
     """Predict while the frames, each with the answer in it, are encoded one by one.
 
     Args:
@@ -29,7 +29,8 @@ def write_captioned(
         path: of the new video.
 
     Returns:
-        The prediction; an exception in it leaves what was at `path`.
+        The prediction, and why the video could not be written, if so. An exception in the
+        prediction leaves what was at `path`.
     """
     from odevision.data.video_frame import Frame
     from odevision.data.video_writer import write_video
@@ -73,7 +74,9 @@ def write_captioned(
     finally:
         frames.put(None)
         writer.join()
-    if failure:
-        raise failure[0]
+    for error in failure:
+        if isinstance(error, OSError):
+            return prediction, error
+        raise error
     notes_console().print(f"wrote {path}", markup=False, soft_wrap=True)
-    return prediction
+    return prediction, None

@@ -160,7 +160,11 @@ def measure_unknown(subject: Subject) -> dict[str, float]:
     with _progress("other data") as on_batch:
         inside, *outside = (
             scores_of_set(
-                subject.loaded, image_set, batch_size=subject.batch_size, on_batch=on_batch
+                subject.loaded,
+                image_set,
+                batch_size=subject.batch_size,
+                num_workers=subject.num_workers,
+                on_batch=on_batch,
             )
             for image_set in (subject.image_set, *others.values())
         )

@@ -57,6 +57,7 @@ _VIDEOS_ONLY = (
     "stop_when_sure",
     "max_seconds",
     "every_frame",
+    "memory",
     "csv",
     "caption",
 )
@@ -99,7 +100,7 @@ class PredictOptions:
         arg(
             metavar="N",
             help="Squares of each picture to look at and average, 1 to 9.",
-            help_behavior_hint="(default: by the picture's size)",
+            help_behavior_hint="(default: by the picture's size; 1 for networks of folders)",
         ),
     ] = None
     mirror: Annotated[
@@ -129,7 +130,8 @@ class PredictOptions:
         arg(
             metavar="X",
             help="Videos: each PATH names images, a folder or glob, which are the frames of one "
-            "video at X a second. With `-`, the rate of what comes in.",
+            "video at X a second; several image files are one video. With `-`, the rate of what "
+            "comes in.",
             help_behavior_hint="",
         ),
     ] = None
@@ -164,6 +166,15 @@ class PredictOptions:
             help_behavior_hint="",
         ),
     ] = False
+    memory: Annotated[
+        float | None,
+        arg(
+            metavar="X",
+            help="Videos: let frames that lie X seconds back weigh 1/e and older ones less, so "
+            "that the answer follows a stream without end.",
+            help_behavior_hint="(default: 10 for a camera, else all frames weigh the same)",
+        ),
+    ] = None
     csv: Annotated[
         bool,
         arg(help="Videos: also write the probabilities over time.", help_behavior_hint=""),
@@ -212,12 +223,16 @@ def _draw(loaded: "LoadedModel", predictions: Sequence["Prediction"], folder: Pa
     import numpy as np
 
     from odevision.cli.model import short_name
-    from odevision.data.image import read_image
+    from odevision.data.image import ImageReadError, read_image
     from odevision.visual import plot_top, save_figure
 
     unused = unused_names()
     for prediction in predictions:
-        photo = read_image(prediction.path)
+        try:
+            photo = read_image(prediction.path)
+        except ImageReadError as error:  # a pipe, or a file that has gone since
+            say_error(f"{error}; it is not drawn")
+            continue
         seen = loaded.preprocessing.to_uint8(photo).permute(1, 2, 0).numpy()
         figure = plot_top(
             np.asarray(photo),
@@ -240,7 +255,7 @@ def _note_calibration(loaded: "LoadedModel", model: str, *, abstain: bool) -> No
         never = "; it never says `unknown`" if abstain else ""
         note = (
             f"note: {model} is not calibrated: its probabilities are as trained{never}. Try "
-            f"`odevision calibrate {shlex.quote(model)}`."
+            f"`odevision calibrate {shlex.quote(model)}`, which takes 100 validation images."
         )
     elif calibration.solver != loaded.card.solver:
         note = "note: the model was calibrated under other solver settings than those given."

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _STDIN = "-"
 _RAW = re.compile(r"(\d+)x(\d+)")
 
+CAMERA_MEMORY_SECONDS = 10.0
+"""How far back the answer looks at a camera, which has no end, unless `--memory` says so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRequest:
@@ -47,6 +50,8 @@ class VideoRequest:
         stop_when_sure: stop at this probability.
         max_seconds: stop at this time.
         every_frame: look at every frame.
+        memory: seconds after which a frame weighs 1/e; None is `CAMERA_MEMORY_SECONDS` for a
+            camera, and no forgetting elsewhere.
         top: classes to list.
         csv: write a table of the probabilities over time.
         plot: draw them.
@@ -63,6 +68,7 @@ class VideoRequest:
     stop_when_sure: float | None
     max_seconds: float | None
     every_frame: bool
+    memory: float | None
     top: int
     csv: bool
     plot: bool
@@ -96,6 +102,8 @@ class VideoRequest:
             raise UsageError("`--out` is the folder for --csv, --plot and --caption: add one")
         if self.raw is not None and _STDIN not in self.paths:
             raise UsageError("`--raw` says how frames come on standard input: the PATH must be -")
+        if self.raw is not None and _RAW.fullmatch(self.raw) is None:
+            raise UsageError(f"`--raw` must be WIDTHxHEIGHT, such as 320x240, got {self.raw}")
         if self.raw is not None and self.image_rate is None:
             raise UsageError("`--raw` frames have no times: add --image-rate")
 
@@ -128,6 +136,10 @@ def predict_videos(loaded: "LoadedModel", request: VideoRequest) -> int:
             _watch_all(loaded, request, predictions, errors)
         except KeyboardInterrupt as stop:  # the answers so far are shown first
             interruption = stop
+        except Exception as error:
+            if not predictions:
+                raise
+            interruption = error
     if request.json:
         write_json(
             {
@@ -158,13 +170,15 @@ def _watch_all(
     for video in _videos(request, errors):
         name = unused(re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video")
         try:
-            prediction = _watch(loaded, request, video, name)
+            prediction, failure = _watch(loaded, request, video, name)
         except (VideoReadError, OSError, SolveError) as error:
             # An OSError is a full disk, say: the other answers stay.
             message = error.message if isinstance(error, VideoReadError) else str(error)
             errors.append((video.name, message))
             continue
         predictions.append(prediction)
+        if failure is not None:
+            errors.append((video.name, str(failure)))
         try:
             _write_more(loaded, request, prediction, name)
         except OSError as error:
@@ -188,7 +202,7 @@ class _Video(NamedTuple):
 def _videos(request: VideoRequest, errors: list[tuple[str, str]]) -> Iterator[_Video]:
     """What to watch; what names nothing goes to `errors`."""
     from odevision.data.video import open_video
-    from odevision.data.video_stream import open_image_sequence
+    from odevision.data.video_stream import by_numbers, open_image_sequence, sequence_name
     from odevision.data.webcam import open_webcam
     from odevision.evaluation.predict_video import find_videos
 
@@ -196,17 +210,33 @@ def _videos(request: VideoRequest, errors: list[tuple[str, str]]) -> Iterator[_V
         camera = request.camera or "0"
         camera = int(camera) if camera.isdecimal() else camera
         yield _Video(f"camera {camera}", functools.partial(open_webcam, camera), True)
+    rate = request.image_rate
+    if len(request.paths) > 1 and all(map(_is_image, request.paths)):
+        if rate is not None:  # a pattern that the shell has expanded
+            files = sorted(map(Path, request.paths), key=by_numbers)
+            open_images = functools.partial(open_image_sequence, files, rate=rate)
+            yield _Video(sequence_name(files), open_images, False)
+            return
+        note = "note: each image is a video by itself; --image-rate X makes one video of them"
+        notes_console().print(note, markup=False, soft_wrap=True)
     for path in request.paths:
         if path == _STDIN:
             yield _Video("stdin", functools.partial(_open_stdin, request), True)
-        elif request.image_rate is not None:
-            open_images = functools.partial(open_image_sequence, rate=request.image_rate)
-            yield _Video(path, functools.partial(open_images, path), False)
+        elif rate is not None:
+            open_images = functools.partial(open_image_sequence, path, rate=rate)
+            yield _Video(path, open_images, False)
         else:
             files, missing = find_videos([path])
             errors.extend(missing)
             for file in files:
                 yield _Video(str(file), functools.partial(open_video, file), False)
+
+
+def _is_image(path: str) -> bool:
+    """Whether this names one image file."""
+    from odevision.data.image import IMAGE_SUFFIXES
+
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES and Path(path).is_file()
 
 
 def _open_stdin(request: VideoRequest, *, cover: tuple[int, int] | None) -> "StreamSource":
@@ -215,18 +245,21 @@ def _open_stdin(request: VideoRequest, *, cover: tuple[int, int] | None) -> "Str
     if request.raw is None:
         return open_mjpeg_pipe(rate=request.image_rate, cover=cover)
     match = _RAW.fullmatch(request.raw)
-    if match is None:
-        raise UsageError(f"`--raw` must be WIDTHxHEIGHT, such as 320x240, got {request.raw}")
-    assert request.image_rate is not None
+    assert match is not None and request.image_rate is not None  # as checked
     pixels = int(match[2]), int(match[1])
     return open_raw_pipe(pixels=pixels, rate=request.image_rate, cover=cover)
 
 
 def _watch(
     loaded: "LoadedModel", request: VideoRequest, video: _Video, name: str
-) -> "VideoPrediction":
-    """Answer one video, and write it with a caption if that was asked for."""
+) -> "tuple[VideoPrediction, OSError | None]":
+    """Answer one video, and write it with a caption if asked to; why that could not be done."""
     from odevision.evaluation.predict_video import predict_stream
+    from odevision.evaluation.streaming import can_forget
+
+    memory = request.memory
+    if memory is None and request.webcam and can_forget(loaded):
+        memory = CAMERA_MEMORY_SECONDS
 
     # Shrunk by the decoder, as for training and evaluation: the same frames, the same answers.
     small = loaded.clip_preprocessing.size
@@ -240,6 +273,7 @@ def _watch(
                 top=request.top,
                 stop_when_sure=request.stop_when_sure,
                 every_frame=request.every_frame,
+                memory_seconds=memory,
                 max_seconds=request.max_seconds,
                 on_frame=on_frame,
                 keep_moments=request.csv or request.plot or request.json,
@@ -247,15 +281,13 @@ def _watch(
 
         path = request.folder / f"{name}-caption.mp4"
         if request.caption and video.is_once:
-            prediction = write_captioned(predict, loaded, None, path)
-        elif request.caption:
+            return write_captioned(predict, loaded, None, path)
+        if request.caption:
             with video.open(cover=None) as originals:
-                prediction = write_captioned(predict, loaded, iter(originals), path)
-        elif _is_live(source) and not request.json:
-            prediction = predict(_live_line(loaded))
-        else:
-            prediction = predict()
-    return prediction
+                return write_captioned(predict, loaded, iter(originals), path)
+        if source.is_live and not request.json:
+            return predict(_live_line(loaded)), None
+        return predict(), None
 
 
 def _write_more(
@@ -266,11 +298,6 @@ def _write_more(
         _write_csv(loaded, prediction, request.folder / f"{name}-probabilities.csv")
     if request.plot:
         _draw(loaded, prediction, request.folder / f"{name}-probabilities.png")
-
-
-def _is_live(source: Any) -> bool:
-    """Whether frames come at their own time, so that only the user ends them."""
-    return bool(getattr(source, "is_live", False))
 
 
 def _live_line(loaded: "LoadedModel") -> Callable[["Frame", Any], None]:

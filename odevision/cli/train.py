@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from odevision.training.checkpoint import LoadedModel
     from odevision.training.config import DataConfig, TrainConfig
     from odevision.training.loop import TrainResult
 
@@ -86,21 +87,20 @@ def _write_examples(config: "TrainConfig", data: "DataConfig", run_dir: Path) ->
         return None
 
 
-def _calibrate(config: "TrainConfig", run_dir: Path) -> None:
+def _calibrate(config: "TrainConfig", loaded: "LoadedModel") -> None:
     """Calibrate the trained network on its validation images; say what came of it."""
     from odevision.cli.calibrate import CalibrateOptions, calibrate_and_write
-    from odevision.cli.model import load_model
 
     options = CalibrateOptions(
-        model=str(run_dir),
+        model=str(loaded.path),
         data_root=config.data_root,
         limit=min(config.data.limit or _CALIBRATION_LIMIT, _CALIBRATION_LIMIT),
         device=config.device,
+        batch_size=min(config.data.batch_size, CalibrateOptions.batch_size),
     )
     try:
-        loaded = load_model(options.model, device=options.device)
         calibration = calibrate_and_write(loaded, options)[1].calibration
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the latter for memory, and for solves
         # The run is trained and saved: it is usable as it is.
         logger.info("The model was not calibrated: %s", error)
         return
@@ -109,6 +109,30 @@ def _calibrate(config: "TrainConfig", run_dir: Path) -> None:
         f"{calibration.ece_after:.2%}; `unknown` below {calibration.unknown_score} "
         f"{calibration.unknown_threshold:.3g}."
     )
+
+
+def _note_consistency(config: "TrainConfig", loaded: "LoadedModel") -> None:
+    """Write to the card how the answers hold under finer solves; say what came of it."""
+    from odevision.cli.progress import batch_progress
+    from odevision.evaluation.held_out import note_consistency
+
+    try:
+        with batch_progress("solving more finely") as on_batch:
+            variants = note_consistency(
+                loaded,
+                data_root=config.data_root,
+                cache_dir=getattr(config.data, "cache_dir", None),
+                limit=config.data.limit,
+                # Videos are answered whole, whatever part of them was trained on.
+                batch_size=min(config.data.batch_size, 8 if loaded.takes_videos else 256),
+                on_batch=on_batch,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        logger.info("The model was not solved more finely: %s", error)
+        return
+    if variants:
+        changed = ", ".join(f"{one.changed_share:.1%} under {one.name}" for one in variants)
+        print(f"Validation answers that change: {changed}.")
 
 
 def _next_video_commands(config: "TrainConfig", run_dir: Path) -> list[str]:
@@ -135,6 +159,7 @@ def _next_commands(config: "TrainConfig", data: "DataConfig", run_dir: Path) -> 
 
 def _finish(config: "TrainConfig", result: "TrainResult") -> int:
     """Say how the run ended and what can be done next."""
+    from odevision.cli.model import load_model
     from odevision.training.config import DataConfig
 
     run_dir = Path(result.run_dir)
@@ -148,8 +173,11 @@ def _finish(config: "TrainConfig", result: "TrainResult") -> int:
     print(f"Saved: {result.checkpoint_dir}")
     if result.stopped == "interrupted":
         return 130  # the loop has said where it was saved and how to go on
+    loaded = load_model(str(run_dir), device=config.device)
+    if result.stopped == "done":
+        _note_consistency(config, loaded)
     if isinstance(config.data, DataConfig):
-        _calibrate(config, run_dir)
+        _calibrate(config, loaded)
         commands = _next_commands(config, config.data, run_dir)
     else:
         commands = _next_video_commands(config, run_dir)

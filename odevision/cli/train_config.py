@@ -101,7 +101,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def _from_file(path: Path, recipe: str | None) -> TrainConfig:
+def _from_file(path: Path, recipe: str | None, words: Sequence[str]) -> TrainConfig:
     """Read a YAML file; with a recipe, the file's fields are laid over the recipe's.
 
     The file's run directory is not taken over: it belongs to the run the file was saved by. Nor is
@@ -123,7 +123,12 @@ def _from_file(path: Path, recipe: str | None) -> TrainConfig:
             if not isinstance(model, Mapping):
                 raise ValueError(f"`model` must be a mapping of fields, got {model!r}")
             name = str(model["name"]) if "name" in model else None
-            base = _with_model(RECIPES[recipe](), name, like=model.get("like"))
+            start = RECIPES[recipe]()
+            if recipe == "folder":
+                data = changes.get("data", {})
+                size = data.get("image_size") if isinstance(data, Mapping) else None
+                start = _folder_recipe(words, default=size)
+            base = _with_model(start, name, like=model.get("like"))
             text = yaml.safe_dump(_merged(yaml.safe_load(to_yaml(base)), changes))
         return dataclasses.replace(from_yaml(text), out=None)
     except (ValueError, yaml.YAMLError) as error:
@@ -166,7 +171,7 @@ def _base(words: Sequence[str], *, resume: bool) -> TrainConfig:
         # The time limit of the first call has been used up; this call has its own or none.
         return dataclasses.replace(stored, out=str(run), max_minutes=None)
     if file is not None:
-        return _from_file(Path(file), recipe)
+        return _from_file(Path(file), recipe, words)
     if recipe is None:
         given = [word for word in words[:1] if not word.startswith("-")]
         if given:
@@ -177,12 +182,11 @@ def _base(words: Sequence[str], *, resume: bool) -> TrainConfig:
     return _folder_recipe(words) if recipe == "folder" else RECIPES[recipe]()
 
 
-def _folder_recipe(words: Sequence[str]) -> TrainConfig:
+def _folder_recipe(words: Sequence[str], *, default: object = None) -> TrainConfig:
     """Return the recipe of folders, scaled to the image size that is asked for."""
-    typed = _peek(words, "--data.image-size")
-    if typed is None or not typed.isdecimal():  # a wrong number is refused where it is parsed
-        return folder()
-    return folder(int(typed))
+    size = _peek(words, "--data.image-size") or str(default)
+    # A wrong number is refused where it is parsed.
+    return folder(int(size)) if size.isdecimal() else folder()
 
 
 def _twin_fields(model: ModelConfig) -> dict[str, Any]:

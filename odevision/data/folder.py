@@ -35,7 +35,7 @@ def class_names_of(folder: str | Path) -> tuple[str, ...]:
         ValueError: If DIR/train holds fewer than two folders.
     """
     train = Path(folder) / "train"
-    names = tuple(sorted(path.name for path in _class_folders(train)))
+    names = folder_classes(train)
     if len(names) < 2:
         raise ValueError(
             f"{train}: must hold a folder of images for each of at least two classes, got "
@@ -62,22 +62,48 @@ def list_labeled_images(
         ValueError: If a class of train has no image, or the split has an unknown class.
     """
     root = _split_folder(Path(folder), split)
-    found = {path.name: path for path in _class_folders(root)}
-    unknown = sorted(set(found) - set(class_names))
+    unknown = sorted(set(folder_classes(root)) - set(class_names))
     if unknown:
         raise ValueError(f"{root}: holds classes that train has not: {', '.join(unknown)}.")
+    paths, labels = list_images_of_classes(root, class_names)
+    if split == "train" and len(set(labels)) < len(class_names):
+        empty = root / next(name for i, name in enumerate(class_names) if i not in labels)
+        raise ValueError(f"{empty}: a class must have images, got a folder with none.")
+    return paths, labels
+
+
+def list_images_of_classes(root: Path, class_names: Sequence[str]) -> tuple[list[Path], list[int]]:
+    """List the files of ROOT/CLASS/IMAGE.
+
+    Args:
+        root: Holds a folder for each class, or for some of them.
+        class_names: The classes; other folders are left out, with a warning.
+
+    Returns:
+        Paths, sorted within a class, and their indices into `class_names`.
+
+    Raises:
+        ValueError: If there is no image of any class.
+    """
+    found = {path.name: path for path in _class_folders(root)}
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
         images = list_files(found[name], IMAGE_SUFFIXES) if name in found else []
-        if not images and split == "train":
-            raise ValueError(f"{root / name}: a class must have images, got a folder with none.")
         paths += images
         labels += [label] * len(images)
     if not paths:
-        raise ValueError(f"{root}: must hold images, got a folder with none.")
+        raise ValueError(
+            f"{root}: must hold images, got a folder with none. Try the layout "
+            f"{root}/CLASS/IMAGE.jpg."
+        )
     _warn_of_other_files(root, paths)
     return paths, labels
+
+
+def folder_classes(root: Path) -> tuple[str, ...]:
+    """Return the sorted names of the folders in one."""
+    return tuple(sorted(path.name for path in _class_folders(root)))
 
 
 def decode_images(

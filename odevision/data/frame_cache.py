@@ -41,10 +41,12 @@ class CachedVideo(NamedTuple):
     Attributes:
         frames: All its frames at the size of the cache; mapped from a file, so not to be changed.
         seconds: Their times, rising from 0.
+        is_complete: False if frames were found missing or broken when it was decoded.
     """
 
     frames: UInt8[Tensor, "frames 3 height width"]
     seconds: Float64[Tensor, " frames"]
+    is_complete: bool = True
 
 
 class FrameCache:
@@ -67,6 +69,7 @@ class FrameCache:
         self.folder = cache_folder() / "frames" if folder is None else Path(folder)
         self._open: OrderedDict[Path, CachedVideo] = OrderedDict()
         self._checked: set[Path] = set()
+        self._decoded: set[Path] = set()
         self._in_memory: dict[Path, CachedVideo] = {}
 
     def prepare(self, paths: Sequence[Path]) -> None:
@@ -101,6 +104,11 @@ class FrameCache:
         if video is None:
             decoded = self._decode(path)
             video = _read(file) or decoded
+        if not video.is_complete and file not in self._checked | self._decoded:
+            logger.warning(
+                "%s: was damaged or cut off when it was decoded; its %d readable frames are used. "
+                "Try to replace the file.", path, len(video.seconds),
+            )  # fmt: skip
         self._checked.add(file)
         self._open[path] = video
         if len(self._open) > _MAX_OPEN:
@@ -123,7 +131,9 @@ class FrameCache:
             for frame in reader:
                 images.append(self.preprocessing.to_uint8(frame.image))
                 seconds.append(frame.seconds)
-        video = CachedVideo(torch.stack(images), torch.tensor(seconds, dtype=torch.float64))
+        times = torch.tensor(seconds, dtype=torch.float64)
+        video = CachedVideo(torch.stack(images), times, reader.is_complete)
+        self._decoded.add(file)
         try:
             _write(file, video)
         except OSError as error:
@@ -146,8 +156,9 @@ def _write(file: Path, video: CachedVideo) -> None:
     temporary = file.with_name(f".tmp-{os.getpid()}-{id(video)}-{file.name}")
     try:
         # Not `save_file`, whose errors hide why the system refused.
-        data = safetensors.torch.save(video._asdict(), {"crc32": _checksum(video)})
-        temporary.write_bytes(data)
+        tensors = {"frames": video.frames, "seconds": video.seconds}
+        facts = {"crc32": _checksum(video)} | ({} if video.is_complete else {"damaged": "yes"})
+        temporary.write_bytes(safetensors.torch.save(tensors, facts))
         os.replace(temporary, file)
     finally:
         with contextlib.suppress(OSError):
@@ -160,8 +171,13 @@ def _read(file: Path, *, is_checked: bool = False) -> CachedVideo | None:
         return None
     try:
         with safe_open(file, framework="pt") as tensors:
-            stated = tensors.metadata()["crc32"]
-            video = CachedVideo(tensors.get_tensor("frames"), tensors.get_tensor("seconds"))
+            facts = tensors.metadata()
+            stated = facts["crc32"]
+            video = CachedVideo(
+                tensors.get_tensor("frames"),
+                tensors.get_tensor("seconds"),
+                is_complete="damaged" not in facts,
+            )
     except (SafetensorError, OSError, KeyError, TypeError) as error:
         logger.warning("%s: is damaged (%s); its video is decoded anew", file, error)
         return None

@@ -131,8 +131,8 @@ def crop_boxes(
     """Choose the rectangles of random resized crops (Szegedy et al. 2015, arXiv 1409.4842).
 
     Area and the logarithm of width to height are uniform. Where such a rectangle does not fit, the
-    longer side is shortened to the image's. Drawing again, as others do, would take a number of
-    draws that differs from image to image.
+    side that is too long is shortened to the image's, and the other one until the ratio is allowed.
+    Drawing again, as others do, would take a number of draws that differs from image to image.
 
     Args:
         crop_scale: Smallest and largest share of the area.
@@ -150,6 +150,8 @@ def crop_boxes(
     # At least a pixel; a very flat image would otherwise be cut to less.
     widths = (areas * ratios).sqrt().clamp(1, width)
     heights = (areas / ratios).sqrt().clamp(1, height)
+    widths = torch.minimum(widths, crop_ratio[1] * heights).clamp(min=1)
+    heights = torch.minimum(heights, widths / crop_ratio[0]).clamp(min=1)
     left, top = uniform[:, 2] * (width - widths), uniform[:, 3] * (height - heights)
     return torch.stack([left, top, left + widths, top + heights], dim=1)
 

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (
     ".jpg",
     ".jpeg",
+    ".jpe",
+    ".jfif",
     ".png",
     ".webp",
     ".bmp",
@@ -24,6 +26,8 @@ IMAGE_SUFFIXES = (
     ".ppm",
     ".pgm",
     ".pbm",
+    ".tga",
+    ".jp2",
     ".avif",
 )
 """Endings, in lower case, by which a folder's images are told from its other files."""

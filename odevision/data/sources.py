@@ -166,6 +166,56 @@ def load_split(
     return _prepared(image_set, preprocessing, in_memory_bytes)
 
 
+def lone_test_folder(name: str | Path, *, data_root: str | Path | None = None) -> Path | None:
+    """Find labeled images of one's own that are there to test on, without any to train on.
+
+    Args:
+        name: DIR with DIR/test/CLASS/IMAGE (or val), or with DIR/CLASS/IMAGE, and no DIR/train.
+        data_root: Folder to which a relative DIR may be relative.
+
+    Returns:
+        The folder that holds the classes; None if `name` means something else.
+    """
+    if str(name) in DATASETS:
+        return None
+    places = [path for path in _own_places(name, data_root) if path.is_dir()]
+    if not places or any((path / "train").is_dir() for path in places):
+        return None
+    roots = [find_test_folder(place) or place for place in places]
+    return next((root for root in roots if folder.folder_classes(root)), roots[0])
+
+
+def load_test_folder(
+    root: Path, class_names: Sequence[str], preprocessing: Preprocessing, *, limit: int | None
+) -> ImageSet:
+    """Load labeled images for a network that has been trained.
+
+    Args:
+        root: Holds CLASS/IMAGE, for some classes or all.
+        class_names: Of the network, in its order.
+        preprocessing: Of the network.
+        limit: At most this many images, evenly spaced.
+
+    Returns:
+        A test split with the network's classes, in memory if it needs less than 2 GiB.
+
+    Raises:
+        ValueError: If there is no image of any class, or a file is damaged; the message names it.
+    """
+    paths, labels = folder.list_images_of_classes(root, class_names)
+    image_set = ImageSet(
+        images=None,
+        paths=tuple(paths),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        class_names=tuple(class_names),
+        name=str(root),
+        split="test",
+    )
+    if limit is not None and limit < len(image_set):
+        image_set = image_set.select(_limited(len(image_set), limit, spread=True))
+    return _prepared(image_set, preprocessing, IN_MEMORY_BYTES)
+
+
 def _own_places(name: str | Path, data_root: str | Path | None) -> list[Path]:
     return [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
 
@@ -276,5 +326,7 @@ def _prepared(image_set: ImageSet, preprocessing: Preprocessing, in_memory_bytes
         return image_set
     # Through Pillow one by one, though slower, so that a saved image given to predict becomes
     # exactly the same input.
-    resized = [preprocessing.to_uint8(to_picture(image)) for image in image_set.images]
-    return dataclasses.replace(image_set, images=torch.stack(resized))
+    resized = torch.empty(len(image_set), channels, size, size, dtype=torch.uint8)
+    for place, image in zip(resized, image_set.images, strict=True):
+        place.copy_(preprocessing.to_uint8(to_picture(image)))
+    return dataclasses.replace(image_set, images=resized)

@@ -79,7 +79,10 @@ class VideoReader:
         start_seconds: Time in the file of what is second 0 here.
         is_complete: False once frames were found missing or broken.
         num_frames: Frames that the current iteration has given.
+        is_live: False: frames wait for their reader.
     """
+
+    is_live = False
 
     def __init__(self, path: str | Path, *, frame_size: FrameSize) -> None:
         """Open the file and decode its first frame; see `open_video`."""

@@ -143,7 +143,8 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
     chosen = _rows_of(rows, split)
     if not chosen:
         raise ValueError(
-            f"{file}: must have rows whose split is {_SPLIT_WORDS[split][0]}, got none."
+            f"{file}: must have rows whose split is {_SPLIT_WORDS[split][0]}, got none. Try the "
+            "list of that split, or one list of both."
         )
     if len(labels) < 2:
         raise ValueError(f"{file}: must name at least two classes, got {labels}.")
@@ -163,6 +164,16 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
         name=str(file),
         split=split,
     )
+
+
+def has_training_rows(file: Path) -> bool:
+    """Whether a CSV file names training videos; Kinetics has a file for each split.
+
+    Raises:
+        ValueError: If columns or entries are missing.
+        DataNotFoundError: If there is no such file.
+    """
+    return bool(_rows_of(_rows(file), "train"))
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """Frames out of a pipe: raw RGB of a stated size, or JPEG images one after the other (MJPEG)."""
 
 import io
+import logging
 import re
 import sys
 import time
@@ -18,6 +19,8 @@ from odevision.data.video_stream import Damage, StreamSource
 from odevision.data.video_times import RisingTimes, check_rate
 from odevision.types import Number
 
+logger = logging.getLogger(__name__)
+
 Pipe = io.RawIOBase | io.BufferedIOBase
 """A file object that gives bytes, such as `sys.stdin.buffer`; it need not be able to seek."""
 
@@ -25,6 +28,9 @@ MAX_JPEG_BYTES = 64 * 1024**2
 """Longest image in a pipe; a longer one is rubbish that happens to begin like a JPEG."""
 
 _CHUNK_BYTES = 64 * 1024
+
+_FASTEST_CAMERA, _NUM_TIMED = 130.0, 50
+"""Images that come faster, in frames a second over the first so many, come from a file."""
 
 _BURST_RATE = 1000.0
 """Frames a second that images get which arrive at once, out of a buffer on the way."""
@@ -87,7 +93,8 @@ def open_mjpeg_pipe(
 
     Args:
         pipe: Where the bytes come from; None for standard input.
-        rate: Images a second: image i is at i / rate. None takes the time at which each arrives.
+        rate: Images a second: image i is at i / rate; to be given for frames of a file, which come
+            as fast as they are read. None takes the time at which each arrives.
         size: Height and width that all frames get; None keeps those of the first.
         cover: Instead of `size`: height and width to cover, as `open_video` does.
         clock: Tells the seconds, for images without a rate.
@@ -116,7 +123,8 @@ def _named(pipe: Pipe | None) -> tuple[Pipe, str]:
     if stdin.isatty():
         raise VideoReadError(
             "stdin",
-            "is a terminal; expected frames through a pipe. Try `ffmpeg -i FILE -f mjpeg - | `.",
+            "is a terminal; expected frames through a pipe. Try `ffmpeg -i FILE -r 25 -f mjpeg - "
+            "|` and --image-rate 25.",
         )
     return stdin.buffer, "stdin"
 
@@ -151,9 +159,16 @@ def _read_exactly(pipe: Pipe, num_bytes: int) -> bytearray:
 def _jpeg_frames(
     pipe: Pipe, rate: Number | None, clock: Callable[[], float]
 ) -> Iterator[Frame | Damage]:
-    arrivals = RisingTimes(_BURST_RATE)
+    arrivals, begin = RisingTimes(_BURST_RATE), 0.0
     for index, content in enumerate(split_jpegs(pipe)):
         seconds = arrivals.repair(clock()) if rate is None else index / rate
+        begin = seconds if index == 0 else begin
+        if rate is None and index == _NUM_TIMED and index / (seconds - begin) > _FASTEST_CAMERA:
+            logger.warning(
+                "%d images came within %.2g s, and what counts is when they come. If they are the "
+                "frames of a file, state their rate: --image-rate 25, in Python rate=25.",
+                index, seconds - begin,
+            )  # fmt: skip
         if isinstance(content, Damage):
             yield content
             continue

@@ -159,4 +159,5 @@ def _choose_groups(
 
 
 def _hash(text: str, seed: int) -> int:
-    return hash_integer(seed, *text.encode())
+    # Names of files need not be UTF-8.
+    return hash_integer(seed, *text.encode(errors="surrogateescape"))

@@ -19,7 +19,12 @@ from odevision.data.hmdb51 import load_hmdb51
 from odevision.data.locate import DataNotFoundError, cache_folder
 from odevision.data.motion import MOTION_CLASSES, MOTION_SIZE, load_motion
 from odevision.data.ucf101 import UCF5_CLASSES, load_ucf101
-from odevision.data.video_lists import is_video_folder, load_video_csv, load_video_folder
+from odevision.data.video_lists import (
+    has_training_rows,
+    is_video_folder,
+    load_video_csv,
+    load_video_folder,
+)
 from odevision.data.video_set import VideoSet, carve_validation_groups, refuse_leak
 
 VIDEO_DATASETS: dict[str, str] = {
@@ -30,7 +35,9 @@ VIDEO_DATASETS: dict[str, str] = {
 }
 """The video data sets known by name, with one line each. Any folder DIR/CLASS/VIDEO is one too."""
 
-_OFFICIAL = ("ucf5", "ucf101", "hmdb51")
+OFFICIAL_SPLITS = ("ucf5", "ucf101", "hmdb51")
+"""Those that come in three official splits."""
+
 _FOLDERS = {"ucf101": ("ucf101", "UCF101", ""), "hmdb51": ("hmdb51", "HMDB51", "")}
 
 
@@ -51,7 +58,9 @@ def video_class_names(
     """
     if name == "motion":
         return MOTION_CLASSES
-    return _list(name, "train", data_root, split_index).class_names
+    # All rows of a list count, and Kinetics has one file a split.
+    split = "train" if _has_training(name, data_root) else "test"
+    return _list(name, split, data_root, split_index).class_names
 
 
 def load_video_split(
@@ -87,7 +96,7 @@ def load_video_split(
         raise ValueError(f"`split` must be 'train', 'validation' or 'test', got {split!r}.")
     if limit is not None and limit < 1:
         raise ValueError(f"`limit` must be at least 1 video, got {limit}.")
-    if split_index != 1 and name not in _OFFICIAL:
+    if split_index != 1 and name not in OFFICIAL_SPLITS:
         raise ValueError(
             f"`split_index` must be 1 for {name}, which has no official splits, got {split_index}."
         )
@@ -98,12 +107,14 @@ def load_video_split(
                 f"{preprocessing.height} and {preprocessing.width}."
             )
         return load_motion(split, validation_fraction=validation_fraction, limit=limit)
-    training = _list(name, "train", data_root, split_index)
     if split == "test":
         videos = _list(name, "test", data_root, split_index)
-        # HMDB51's official lists divide the clips of a film class by class.
-        refuse_leak(training, videos, within_classes=name == "hmdb51")
+        if _has_training(name, data_root):
+            training = _list(name, "train", data_root, split_index)
+            # HMDB51's official lists divide the clips of a film class by class.
+            refuse_leak(training, videos, within_classes=name == "hmdb51")
     else:
+        training = _list(name, "train", data_root, split_index)
         parts = carve_validation_groups(training, fraction=validation_fraction, seed=0)
         videos = parts[split == "validation"]
     if limit is not None and limit < len(videos):
@@ -125,7 +136,7 @@ def _list(
         return _first_found(
             name, data_root, lambda root: load_hmdb51(root, split, split_index=split_index)
         )
-    path = next((p for p in _own_paths(name, data_root) if p.exists()), Path(name))
+    path = _own_path(name, data_root)
     if path.suffix.lower() == ".csv":
         return load_video_csv(path, split)
     if is_video_folder(path) or len(path.parts) > 1:
@@ -138,8 +149,17 @@ def _list(
     )
 
 
-def _own_paths(name: str, data_root: str | Path | None) -> list[Path]:
-    return [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
+def _own_path(name: str, data_root: str | Path | None) -> Path:
+    """The folder or file of that name, here or else in `data_root`."""
+    places = [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
+    return next((place for place in places if place.exists()), Path(name))
+
+
+def _has_training(name: str, data_root: str | Path | None) -> bool:
+    """Whether there are training videos; a list may have none."""
+    path = _own_path(name, data_root)
+    is_list = name not in VIDEO_DATASETS and path.suffix.lower() == ".csv"
+    return not is_list or has_training_rows(path)
 
 
 def _first_found(

@@ -209,22 +209,29 @@ def open_image_sequence(
         VideoReadError: If there is no image.
     """
     check_rate(rate)
-    is_one = isinstance(paths, str | Path)
-    name = str(paths) if is_one else "images"
+    name = sequence_name(paths)
     try:
-        files = find_files([paths] if is_one else paths, IMAGE_SUFFIXES)
+        files = find_files([paths] if isinstance(paths, str | Path) else paths, IMAGE_SUFFIXES)
     except ValueError as error:
         raise VideoReadError(name, str(error)) from None
     if not files:
         raise VideoReadError(name, "`paths` must name at least one image. Try a folder.")
-    if is_one:
-        files.sort(key=_by_numbers)
+    if isinstance(paths, str | Path):
+        files.sort(key=by_numbers)
     return StreamSource(
         _file_frames(files, rate),
         name=name,
         frame_rate=rate,
         frame_size=FrameSize(exact=size, cover=cover),
     )
+
+
+def sequence_name(paths: str | Path | Sequence[str | Path]) -> str:
+    """What messages call the images that `open_image_sequence` takes."""
+    if isinstance(paths, str | Path):
+        return str(paths)
+    ends = [Path(path).stem for path in (*paths[:1], *paths[-1:])]
+    return f"images {' to '.join(ends)}".strip()
 
 
 def _array_frames(
@@ -252,8 +259,8 @@ def _file_frames(files: Sequence[Path], rate: Number) -> Iterator[Frame | Damage
         yield Frame(image=rgb_image(pixels, name="images"), seconds=index / rate)
 
 
-def _by_numbers(path: Path) -> list[tuple[int, str]]:
-    """Order by text and numbers in turn."""
+def by_numbers(path: Path) -> list[tuple[int, str]]:
+    """The order of numbers in names, 2 before 10; a key to sort by."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", str(path))

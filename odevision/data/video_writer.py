@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def write_video(
     quality: int = 18,
 ) -> Path:
     """Write frames as an MP4, each at its own time; a failure leaves what was there before.
+
+    Times are kept to 1/60000 s.
 
     H.264 where FFmpeg was built with an encoder for it, else MPEG-4. The usual pixel format has
     even heights and widths only: where one is odd, the last row or column is written twice.
@@ -134,8 +137,15 @@ def _encode(av: Any, container: Any, frames: Iterator[tuple[Tensor, float]], qua
     opening = list(itertools.islice(frames, 2))
     _check_image(opening[0][0])
     size, begin, latest = opening[0][0].shape[1:], opening[0][1], -1
+    before = -inf
     gap = opening[-1][1] - begin
-    stream = _add_stream(av, container, size, 1 / gap if gap > 0 else _SINGLE_RATE, quality)
+    stream = _add_stream(
+        av,
+        container,
+        size,
+        1 / max(gap, 1 / TICKS_PER_SECOND) if gap > 0 else _SINGLE_RATE,
+        quality,
+    )
     for image, seconds in itertools.chain(opening, frames):
         _check_image(image)
         if image.shape[1:] != size:
@@ -143,13 +153,14 @@ def _encode(av: Any, container: Any, frames: Iterator[tuple[Tensor, float]], qua
                 f"`frames` must have one size, got {tuple(size)} and {tuple(image.shape[1:])}. "
                 "Try `open_video(path, size=...)`, or resize them first."
             )
-        ticks = round((seconds - begin) * TICKS_PER_SECOND)
-        if ticks <= latest:
+        if not seconds > before:
             raise ValueError(
-                f"`frames` must have rising times, at least 1/{TICKS_PER_SECOND} s apart, got "
-                f"{seconds} s at or before the frame before it. Try `rate` instead."
+                f"`frames` must have rising times, got {seconds} s at or before the frame before "
+                "it. Try `rate` instead."
             )
-        latest = ticks
+        before = seconds
+        # Frames that are closer still come one tick apart.
+        latest = ticks = max(latest + 1, round((seconds - begin) * TICKS_PER_SECOND))
         container.mux(stream.encode(_to_picture(av, image, ticks)))
     container.mux(stream.encode(None))
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from odevision.data.image_set import ImageSet
-from odevision.data.sources import DATASETS, load_split
+from odevision.data.sources import load_split
 from odevision.evaluation.calibration import (
     Calibration,
     calibrated_probabilities,
@@ -21,7 +21,7 @@ from odevision.evaluation.calibration import (
     first_half,
     fit_probabilities,
 )
-from odevision.evaluation.split import explain_missing
+from odevision.evaluation.split import explain_missing, has_one_size
 from odevision.evaluation.unknown import (
     CENTERS_FILE,
     MAX_CENTERS_BYTES,
@@ -355,17 +355,11 @@ def calibrate(
         image_set.labels,
         others,
         solver=loaded.card.solver,
-        is_one_size=_is_one_size(loaded),
+        is_one_size=has_one_size(loaded),
     )
     return CalibratedModel(
         calibration=calibration, centers=centers, logits=inside.logits, labels=image_set.labels
     )
-
-
-def _is_one_size(loaded: LoadedModel) -> bool:
-    """Whether the images of the data set have the very size that the network takes."""
-    info = DATASETS.get(loaded.card.dataset)
-    return info is not None and info.image_size == loaded.preprocessing.image_size
 
 
 def write_calibration(loaded: LoadedModel, found: CalibratedModel) -> LoadedModel:

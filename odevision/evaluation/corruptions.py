@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from odevision.data.corruptions import BLOCK, CORRUPTIONS, SEVERITIES, corrupt
-from odevision.data.image import read_image
+from odevision.data.folder import decode_images
 from odevision.data.image_set import ImageSet
 from odevision.evaluation.answers import Answers, class_probabilities
 from odevision.training.checkpoint import LoadedModel
@@ -110,5 +110,4 @@ def _parts(
             yield first, image_set.images[first:last]
         else:
             assert image_set.paths is not None
-            pictures = (read_image(path) for path in image_set.paths[first:last])
-            yield first, torch.stack([loaded.preprocessing.to_uint8(one) for one in pictures])
+            yield first, decode_images(image_set.paths[first:last], loaded.preprocessing)

@@ -13,6 +13,7 @@ from odevision.data.find_files import find_files
 from odevision.data.image import IMAGE_SUFFIXES, ImageReadError, read_image
 from odevision.evaluation.answers import device_of
 from odevision.evaluation.calibration import calibrate_logits, calibration_of
+from odevision.evaluation.split import has_one_size
 from odevision.evaluation.unknown import model_outputs, scores_of_outputs
 from odevision.evaluation.verdict import UNKNOWN, judge_all
 from odevision.training.checkpoint import LoadedModel
@@ -162,8 +163,9 @@ def predict_images(
 ) -> tuple[list[Prediction], list[tuple[str, str]]]:
     """Predict the classes of files, of the images in folders, and of globs.
 
-    A picture that has the network's size is answered as `evaluate` does. Of a larger or oblong one
-    several squares are answered, and their probabilities averaged.
+    A picture that has the network's size is answered as `evaluate` does. So is every picture by a
+    network whose training images were resized as this one is, such as those of a folder. By others
+    several squares of a larger or oblong one are answered, and their probabilities averaged.
 
     Args:
         loaded: the model with its preprocessing and class names. Its calibration, if it has one,
@@ -171,7 +173,7 @@ def predict_images(
         paths: files, folders (searched recursively) and globs.
         top: how many classes to list for each file, at least 1.
         batch_size: images or squares of them answered at once.
-        crops: squares of each picture, 1 to 9; None chooses by its size.
+        crops: squares of each picture, 1 to 9; None chooses as said above.
         mirror: average the class scores with those of the mirrored squares.
         abstain: say `unknown` where the calibration advises it.
 
@@ -187,6 +189,8 @@ def predict_images(
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     if crops is not None and not 1 <= crops <= MAX_CROPS:
         raise ValueError(f"`crops` must be 1 to {MAX_CROPS}, got {crops}. Try 6.")
+    if crops is None and not has_one_size(loaded):
+        crops = 1
     files, errors = _find(paths)
     asked = _Asked(top=top, mirror=mirror, abstain=abstain)
     predictions: list[Prediction] = []

@@ -74,10 +74,12 @@ class VideoPrediction:
 
     @property
     def share_watched(self) -> float | None:
-        """Share of the video that was watched, 0 to 1; None where its duration is not known."""
+        """Share of the video that was watched or could be read, 0 to 1; None if not known."""
         if not self.duration_seconds:
             return None
-        return min(1.0, self.seconds_watched / self.duration_seconds) if self.stopped_early else 1.0
+        if self.is_complete and not self.stopped_early:
+            return 1.0
+        return min(1.0, self.seconds_watched / self.duration_seconds)
 
 
 def find_videos(paths: Sequence[str | Path]) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -106,6 +108,7 @@ def predict_stream(
     top: int = 5,
     stop_when_sure: float | None = None,
     every_frame: bool = False,
+    memory_seconds: float | None = None,
     max_seconds: float | None = None,
     on_frame: OnFrame | None = None,
     keep_moments: bool = True,
@@ -120,6 +123,8 @@ def predict_stream(
         top: How many classes to list, at least 1.
         stop_when_sure: Stop once a class has this probability, above 0 and at most 1.
         every_frame: Look at every frame, not only at as many a second as in training.
+        memory_seconds: Time after which a frame's weight has fallen to 1/e; None weighs all frames
+            alike, as in training.
         max_seconds: Stop at this time of the video, 0 or more.
         on_frame: Called with each frame of the source and the probabilities after it; never by a
             network that takes whole clips, which looks at `WHOLE_CLIP_FRAMES` at most.
@@ -144,8 +149,12 @@ def predict_stream(
     moments: deque[Moment] = deque(maxlen=None if keep_moments else 1)
     is_early = False
     if not can_stream(loaded):
-        for name, value in (("stop_when_sure", stop_when_sure), ("every_frame", every_frame)):
-            if value:
+        for name, value in (
+            ("stop_when_sure", stop_when_sure),
+            ("every_frame", every_frame),
+            ("memory_seconds", memory_seconds),
+        ):
+            if value not in (None, False):
                 raise ValueError(
                     f"`{name}` must be used with a network that can stream, got "
                     f"{loaded.card.model_name}, which takes whole clips only."
@@ -153,13 +162,15 @@ def predict_stream(
         moment, num_frames, is_early = _answer_whole(loaded, source, max_seconds)
         moments.append(moment)
     else:
-        classifier = StreamingClassifier(loaded, every_frame=every_frame)
+        classifier = StreamingClassifier(
+            loaded, every_frame=every_frame, memory_seconds=memory_seconds
+        )
         limits = _Limits(probability=stop_when_sure, seconds=max_seconds)
         try:
             with threads_for_frames(loaded):
                 is_early = _answer_frames(classifier, source, moments, limits, on_frame)
         except KeyboardInterrupt:
-            if not moments or not getattr(source, "is_live", False):
+            if not moments or not source.is_live:
                 raise
         num_frames = classifier.num_frames
     best = top_classes(moments[-1].probabilities, loaded.card.class_names, top)
@@ -214,16 +225,19 @@ def _answer_whole(
 ) -> tuple[Moment, int, bool]:
     """The one answer of a network that cannot stream, to how many frames, and whether more came."""
     preprocessing = loaded.clip_preprocessing
-    images: list[Tensor] = []
-    seconds: list[float] = []
+    frames: list[tuple[Tensor, float]] = []
     is_early = False
-    for frame in thin_to_rate(source, preprocessing.rate):
-        is_over = max_seconds is not None and frame.seconds > max_seconds
-        is_early = bool(images) and (is_over or len(images) == WHOLE_CLIP_FRAMES)
-        if is_early:
-            break
-        images.append(preprocessing.to_uint8(frame.image))
-        seconds.append(frame.seconds)
+    try:
+        for frame in thin_to_rate(source, preprocessing.rate):
+            is_over = max_seconds is not None and frame.seconds > max_seconds
+            is_early = bool(frames) and (is_over or len(frames) == WHOLE_CLIP_FRAMES)
+            if is_early:
+                break
+            frames.append((preprocessing.to_uint8(frame.image), frame.seconds))
+    except KeyboardInterrupt:
+        if not frames or not source.is_live:
+            raise
+    images, seconds = zip(*frames, strict=True)
     clips = Clips(
         preprocessing.normalize(torch.stack(images)[None].to(device_of(loaded))),
         torch.tensor([seconds], device=device_of(loaded)),

@@ -9,9 +9,16 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from odevision.data.folder import folder_classes
 from odevision.data.image_set import ImageSet
 from odevision.data.locate import DataNotFoundError
-from odevision.data.sources import DATASETS, dataset_info, load_split
+from odevision.data.sources import (
+    DATASETS,
+    dataset_info,
+    load_split,
+    load_test_folder,
+    lone_test_folder,
+)
 from odevision.data.video_sources import VIDEO_DATASETS
 from odevision.training.checkpoint import LoadedModel
 
@@ -87,7 +94,8 @@ def load_test_images(
 
     Args:
         loaded: the model.
-        data: name of a data set or an image folder; None takes what the model was trained on.
+        data: name of a data set or an image folder; None takes what the model was trained on. A
+            folder need not have images to train on: DIR/test/CLASS/IMAGE or DIR/CLASS/IMAGE do.
         data_root: where data sets lie; None searches the usual places.
         limit: only the first so many images in the order of the files; of a folder, which is
             sorted by class, as many evenly spaced ones.
@@ -101,9 +109,15 @@ def load_test_images(
     """
     preprocessing = loaded.preprocessing  # refuses a network of videos
     name = data if data is not None else loaded.card.dataset
+    model_names = tuple(loaded.card.class_names)
+    alone = lone_test_folder(name, data_root=data_root)
+    if alone is not None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"`limit` must be at least 1 image, got {limit}.")
+        class_mapping(name, folder_classes(alone), model_names)
+        return load_test_folder(alone, model_names, preprocessing, limit=limit)
     with explain_missing(loaded, data, data_root):
         info = dataset_info(name, data_root=data_root)
-    model_names = tuple(loaded.card.class_names)
     mapping = class_mapping(name, info.class_names, model_names)
     image_set = load_split(
         name,
@@ -113,3 +127,13 @@ def load_test_images(
         preprocessing=preprocessing,
     )
     return dataclasses.replace(image_set, labels=mapping[image_set.labels], class_names=model_names)
+
+
+def has_one_size(loaded: LoadedModel) -> bool:
+    """Whether the images that a model was trained on have the very size that it takes.
+
+    Args:
+        loaded: a network of images.
+    """
+    info = DATASETS.get(loaded.card.dataset)
+    return info is not None and info.image_size == loaded.preprocessing.image_size

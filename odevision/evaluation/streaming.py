@@ -32,6 +32,11 @@ def can_stream(loaded: LoadedModel) -> bool:
     return isinstance(loaded.model, RecurrentVideoNet)
 
 
+def can_forget(loaded: LoadedModel) -> bool:
+    """Whether a network's answer is of a mean over the frames, in which old ones can weigh less."""
+    return isinstance(loaded.model, RecurrentVideoNet) and loaded.model.end is None
+
+
 @contextlib.contextmanager
 def threads_for_frames(loaded: LoadedModel) -> Iterator[None]:
     """Let PyTorch use one CPU thread while a small network takes frames one at a time.
@@ -83,21 +88,40 @@ class StreamingClassifier:
     that a stream at 60 frames a second is seen as the training videos were; `every_frame` looks at
     all of them. On a CPU `threads_for_frames` saves a third of a small network's time.
 
+    Networks that pool over time weigh all frames alike, so after an hour one more second changes
+    nothing. `memory_seconds` lets them forget: what lies so far back counts by 1/e = 37 %.
+
     Attributes:
         class_names: One a probability.
         num_frames: Frames looked at so far.
     """
 
-    def __init__(self, loaded: LoadedModel, *, every_frame: bool = False) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        every_frame: bool = False,
+        memory_seconds: Number | None = None,
+    ) -> None:
         """Begin before the first frame.
 
         Args:
             loaded: A recurrent network of videos.
             every_frame: Look at each frame that is pushed.
+            memory_seconds: Time after which a frame's weight has fallen to 1/e, above 0; None
+                forgets nothing, as in training.
 
         Raises:
-            ValueError: If the network takes images, or whole clips only.
+            ValueError: If the network takes images, or whole clips only, or a number is out of
+                range.
         """
+        if memory_seconds is not None and not memory_seconds > 0:
+            raise ValueError(f"`memory_seconds` must be above 0, got {memory_seconds}. Try 10.")
+        if memory_seconds is not None and can_stream(loaded) and not can_forget(loaded):
+            raise ValueError(
+                "`memory_seconds` must be left out with "
+                f"{loaded.card.model_name}, which looks at its latest state and not at a mean."
+            )
         self._preprocessing = loaded.clip_preprocessing
         if not can_stream(loaded):
             raise ValueError(
@@ -110,6 +134,7 @@ class StreamingClassifier:
         self._identity = f"{loaded.card.model_name} {loaded.card.model} {weights:.12g}"
         self.class_names: tuple[str, ...] = tuple(loaded.card.class_names)
         self._every_frame = every_frame
+        self._memory_seconds = memory_seconds
         self.reset()
 
     def reset(self) -> None:
@@ -179,6 +204,9 @@ class StreamingClassifier:
         times = torch.tensor([[seconds]], dtype=clock_dtype(device), device=device)
         mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         clips = Clips(self._preprocessing.normalize(frame), times, mask)
+        if self._memory_seconds is not None:
+            share = torch.exp((self._state.seconds - times[0]) / self._memory_seconds)
+            self._state = self._state._replace(pooled=self._state.pooled.faded(share))
         self._state = self._network.advance(self._state, clips)
         self._probabilities = self._answer(self._state)
         self.num_frames += 1
@@ -189,11 +217,12 @@ class StreamingClassifier:
     def snapshot(self) -> StreamSnapshot:
         """Return all that the stream remembers.
 
-        `torch.save(vars(snapshot), path)` keeps it; `StreamSnapshot(**torch.load(path))` reads it.
+        `torch.save(vars(snapshot), path)` keeps it; `StreamSnapshot(**torch.load(path))` reads it,
+        on another kind of device too: its tensors are on the CPU.
         """
         tensors = None
         if self._state is not None:
-            tensors = tuple(leaf.clone() for leaf in pytree.tree_leaves(self._state))
+            tensors = tuple(leaf.cpu().clone() for leaf in pytree.tree_leaves(self._state))
         return StreamSnapshot(
             model=self._identity,
             tensors=tensors,

@@ -91,6 +91,7 @@ def outputs_of_set(
     image_set: ImageSet,
     *,
     batch_size: int = 256,
+    num_workers: int = 0,
     mirror: bool = False,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Outputs:
@@ -100,6 +101,7 @@ def outputs_of_set(
         loaded: the model.
         image_set: images that fit its preprocessing; the labels are not looked at.
         batch_size: images at once.
+        num_workers: processes that decode files of sets too large for memory.
         mirror: average with the mirrored images.
         on_batch: called after each batch with (images done, images in all).
     """
@@ -110,6 +112,7 @@ def outputs_of_set(
         device=device_of(loaded),
         shuffle=False,
         seed=0,
+        num_workers=num_workers,
     )
     parts: list[Outputs] = []
     num_done = 0
@@ -224,6 +227,7 @@ def scores_of_set(
     image_set: ImageSet,
     *,
     batch_size: int = 256,
+    num_workers: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Float[Tensor, " num"]:
     """Return the scores of a set by the model's own score; the energy if it is not calibrated.
@@ -232,9 +236,12 @@ def scores_of_set(
         loaded: the model.
         image_set: images that fit its preprocessing.
         batch_size: images at once.
+        num_workers: processes that decode files of sets too large for memory.
         on_batch: called after each batch with (images done, images in all).
     """
-    outputs = outputs_of_set(loaded, image_set, batch_size=batch_size, on_batch=on_batch)
+    outputs = outputs_of_set(
+        loaded, image_set, batch_size=batch_size, num_workers=num_workers, on_batch=on_batch
+    )
     return scores_of_outputs(loaded, outputs, calibration_of(loaded.card))
 
 

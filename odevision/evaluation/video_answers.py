@@ -15,7 +15,11 @@ from torch.nn import functional
 from odevision.data.clip_loader import ClipLoader
 from odevision.data.clip_sampling import ClipSampling
 from odevision.data.clip_source import ClipSource
-from odevision.data.video_sources import load_video_split, video_class_names
+from odevision.data.video_sources import (
+    OFFICIAL_SPLITS,
+    load_video_split,
+    video_class_names,
+)
 from odevision.evaluation.answers import Answers, device_of, model_logits
 from odevision.evaluation.split import class_mapping, explain_missing
 from odevision.models.registry import Model, total_nfe
@@ -84,7 +88,8 @@ def load_test_videos(
         DataNotFoundError: The data set is not there.
     """
     name = data if data is not None else loaded.card.dataset
-    split_index = loaded.card.split_index or 1
+    # Another data set than that of training may have no such splits.
+    split_index = (loaded.card.split_index or 1) if name in OFFICIAL_SPLITS else 1
     with explain_missing(loaded, data, data_root):
         names = video_class_names(name, data_root=data_root, split_index=split_index)
     mapping = class_mapping(name, names, tuple(loaded.card.class_names))

@@ -7,6 +7,7 @@ import difflib
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ _TORCHVISION_PARTS = (
     ("stem", "trunk_output"),
     ("conv1", "maxpool", "stage2", "stage3", "stage4", "conv5"),
 )
+
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class BackboneDownloadError(FileNotFoundError):
@@ -71,6 +75,33 @@ def build_backbone(backbone: str, *, pretrained: bool = False) -> nn.Module:
         ) from error
 
 
+def pretrained_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation, of white, that default weights were trained under.
+
+    Args:
+        backbone: torchvision/NAME or timm/NAME.
+
+    Returns:
+        Of each of the three channels; nothing is downloaded.
+
+    Raises:
+        ValueError: there is no such network, or timm is not installed.
+    """
+    check_backbone_name(backbone)
+    library, _, name = backbone.partition("/")
+    stated: Any
+    if library == "torchvision":
+        stated = _torchvision_with(name).get_model_weights(name)["DEFAULT"].transforms()
+    else:
+        try:
+            stated = _timm_with(name).get_pretrained_cfg(name)
+        except RuntimeError as error:  # another tag than its weights have
+            raise ValueError(f"`backbone` {backbone}: {error}") from error
+    if stated is None:  # old names of timm's
+        return IMAGENET_MEAN, IMAGENET_STD
+    return tuple(map(float, stated.mean)), tuple(map(float, stated.std))
+
+
 def feature_channels(features: nn.Module) -> int:
     """Count the channels of a backbone's feature maps, by one small image.
 
@@ -98,12 +129,18 @@ def feature_channels(features: nn.Module) -> int:
     return maps.shape[1]
 
 
-def _from_torchvision(name: str, pretrained: bool) -> nn.Module:
+def _torchvision_with(name: str) -> Any:
+    """Import torchvision's models, and refuse a name that is none of them."""
     from torchvision import models
 
     names = models.list_models(module=models)
     if name not in names:
         raise ValueError(_unknown("torchvision", name, names))
+    return models
+
+
+def _from_torchvision(name: str, pretrained: bool) -> nn.Module:
+    models = _torchvision_with(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of initializations that are slow
         network = models.get_model(name, weights="DEFAULT" if pretrained else None)
@@ -116,7 +153,8 @@ def _from_torchvision(name: str, pretrained: bool) -> nn.Module:
     )
 
 
-def _from_timm(name: str, pretrained: bool) -> nn.Module:
+def _timm_with(name: str) -> Any:
+    """Import timm, and refuse a name that is none of its models."""
     try:
         import timm
     except ImportError:
@@ -127,6 +165,11 @@ def _from_timm(name: str, pretrained: bool) -> nn.Module:
     architecture, _, _ = name.partition(".")
     if not timm.is_model(architecture):
         raise ValueError(_unknown("timm", name, timm.list_models()))
+    return timm
+
+
+def _from_timm(name: str, pretrained: bool) -> nn.Module:
+    timm = _timm_with(name)
     try:
         network = timm.create_model(name, pretrained=False, features_only=True, out_indices=(-1,))
     except (RuntimeError, AttributeError) as error:

@@ -40,6 +40,9 @@ from odevision.types import Clips, Logits
 CellName = Literal["gru", "lstm"]
 _CELLS = {"gru": ConvGRUCell, "lstm": ConvLSTMCell}
 
+ANSWER_CHUNK = 64
+"""Frames at once where no gradient is wanted, so that long videos take no more memory."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VideoODERNNConfig(VideoSolveSettings):
@@ -311,7 +314,7 @@ class RecurrentVideoNet(nn.Module):
             advance,
             self.initial_state(batch, height, width),
             clips,
-            chunk=self.config.chunk or num_frames,
+            chunk=self.config.chunk or (num_frames if torch.is_grad_enabled() else ANSWER_CHUNK),
             parameters=self.parameters(),
         )
         return self.logits(state)

@@ -25,6 +25,11 @@ class PooledFrames(NamedTuple):
         """The weighted mean; zeros before the first frame."""
         return self.total / self.weight.clamp(min=1e-30)[:, None]
 
+    def faded(self, share: Float[Tensor, " batch"]) -> "PooledFrames":
+        """The same mean, of which `share` (0 to 1) counts beside the frames that come next."""
+        share = share.to(self.weight.dtype)
+        return self._replace(weight=share * self.weight, total=share[:, None] * self.total)
+
 
 class FramePooling(nn.Module):
     """Weighted mean over the frames so far, by weights exp(score) as in attention, or equal ones.

@@ -1,6 +1,8 @@
 """The images or clips of a run: the training and the validation part, as batches."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +14,7 @@ from odevision.data.loader import BatchLoader
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.sources import dataset_info, load_split, preprocessing_for
 from odevision.data.video_sources import load_video_split
+from odevision.models.backbone import pretrained_statistics
 from odevision.models.input_size import check_input_size
 from odevision.models.registry import Model
 from odevision.training.config import DataConfig, TrainConfig
@@ -21,6 +24,8 @@ from odevision.types import Clips
 
 NUM_INITIAL_IMAGES = 5_000
 INITIAL_BYTES = 256 * 2**20
+
+AnyPreprocessing = TypeVar("AnyPreprocessing", Preprocessing, ClipPreprocessing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
 def _load_images(config: TrainConfig, data: DataConfig, device: torch.device) -> TrainingData:
     root = config.data_root
     info = dataset_info(data.name, data_root=root, image_size=data.image_size)
-    preprocessing = preprocessing_for(info)
+    preprocessing = _suited(preprocessing_for(info), config)
     _check_model(config, len(info.class_names), info.num_channels)
     smallest, full = data.progressive_size, preprocessing.image_size
     if smallest is not None and smallest >= full:
@@ -109,12 +114,24 @@ def _load_images(config: TrainConfig, data: DataConfig, device: torch.device) ->
     )
 
 
+def _suited(preprocessing: AnyPreprocessing, config: TrainConfig) -> AnyPreprocessing:
+    """Normalize as a pretrained backbone was used to, where the model has one."""
+    backbone = getattr(config.model, "backbone", None)
+    if backbone is None or not getattr(config.model, "pretrained", False):
+        return preprocessing
+    mean, std = pretrained_statistics(backbone)
+    if len(preprocessing.mean) == 1:  # gray images go to all three channels
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return dataclasses.replace(preprocessing, mean=mean, std=std)
+
+
 def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.device) -> TrainingData:
+    preprocessing = _suited(data.preprocessing, config)
     training, validation = (
         load_video_split(
             data.name,
             split,
-            preprocessing=data.preprocessing,
+            preprocessing=preprocessing,
             data_root=config.data_root,
             validation_fraction=data.validation_fraction,
             split_index=data.split_index,
@@ -127,7 +144,7 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
     return TrainingData(
         training=ClipLoader(
             training,
-            data.preprocessing,
+            preprocessing,
             sampling=data.sampling,
             batch_size=data.batch_size,
             device=device,
@@ -138,14 +155,14 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
         ),
         validation=ClipLoader(
             validation,
-            data.preprocessing,
+            preprocessing,
             sampling=data.validation_sampling,
             batch_size=data.batch_size,
             device=device,
             shuffle=False,
             seed=config.seed,
         ),
-        preprocessing=data.preprocessing,
+        preprocessing=preprocessing,
         class_names=training.class_names,
     )
 

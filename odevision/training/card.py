@@ -58,7 +58,9 @@ class Card:
         Returns:
             JSON text.
         """
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        # What is no UTF-8, in the name of a folder, becomes an escape, which JSON reads.
+        return text.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, kw_only=True)

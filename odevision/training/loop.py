@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odevision.data.image import ImageReadError
 from odevision.data.mixing import mix, mixing_generator
 from odevision.models.registry import Model, build_model, takes_videos, total_nfe
 from odevision.ode.solution import SolveError
@@ -122,9 +123,16 @@ def train(
         )
         progress.start(_run_report(session))
         stopped: Stopped = "done"
-        while stopped == "done" and state.epoch < config.epochs:
-            stopped = _train_epoch(session)
-            stopped = _finish_epoch(session) if stopped == "done" else stopped
+        try:
+            while stopped == "done" and state.epoch < config.epochs:
+                stopped = _train_epoch(session)
+                stopped = _finish_epoch(session) if stopped == "done" else stopped
+        except ImageReadError as error:  # between two steps
+            save(session)
+            raise ValueError(
+                f"{error}. The run is saved up to here. Try putting a readable file there, under "
+                f"the same name, then {resume_command(config, run.path)}"
+            ) from error
         if stopped != "done":
             save(session)
             progress.message(_explain_stop(session, stopped))

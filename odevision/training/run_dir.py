@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,7 +20,16 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"
-MAY_CHANGE = ("device", "data_root", "max_minutes", "checkpoint_every_minutes", "out")
+MAY_CHANGE = (
+    "device",
+    "data_root",
+    "data.num_workers",
+    "data.cache_dir",
+    "log_every_steps",
+    "max_minutes",
+    "checkpoint_every_minutes",
+    "out",
+)
 """Fields that a resumed run may change: none of them changes the weights of a run on one device."""
 
 
@@ -89,6 +99,23 @@ def read_run_config(run_dir: str | Path) -> TrainConfig:
         raise ValueError(f"{file}: {error}") from error
 
 
+def flat_fields(config: Any, prefix: str = "") -> dict[str, object]:
+    """Return a config's fields by dotted names, as options have them, whatever they hold.
+
+    Args:
+        config: a dataclass.
+        prefix: before the names.
+    """
+    fields: dict[str, object] = {}
+    for field in dataclasses.fields(config):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(value):  # two kinds may have the same fields
+            fields |= {name: type(value).__name__, **flat_fields(value, f"{name}.")}
+        else:
+            fields[name] = value
+    return fields
+
+
 def open_run(config: TrainConfig, *, resume: bool) -> Run:
     """Choose a run's directory, or find where an existing run goes on. Writes nothing.
 
@@ -117,17 +144,17 @@ def open_run(config: TrainConfig, *, resume: bool) -> Run:
         raise ValueError("`out` must be given to resume, got None. Try --out runs/NAME --resume.")
     path = Path(config.out)
     stored = read_run_config(path)
+    before, now = flat_fields(stored), flat_fields(config)
     changed = [
-        field.name
-        for field in dataclasses.fields(TrainConfig)
-        if field.name not in MAY_CHANGE
-        and getattr(stored, field.name) != getattr(config, field.name)
+        name
+        for name in before | now
+        if name not in MAY_CHANGE and before.get(name) != now.get(name)
     ]
     if changed:
         name = changed[0]
         raise ValueError(
-            f"`{name}` must stay as it was to resume {path}: it was {getattr(stored, name)}, got "
-            f"{getattr(config, name)}. Only {', '.join(MAY_CHANGE)} may change; start a new run "
+            f"`{name}` must stay as it was to resume {path}: it was {before.get(name)}, got "
+            f"{now.get(name)}. Only {', '.join(MAY_CHANGE)} may change; start a new run "
             "with another --out instead."
         )
     checkpoint = newest_checkpoint(path)

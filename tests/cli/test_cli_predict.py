@@ -171,6 +171,18 @@ def test_plot_draws_a_picture_for_each_photo(
     assert [path.name for path in pictures] == [f"{path.stem}-top.png" for path in digits[:2]]
 
 
+def test_what_cannot_be_read_again_is_answered_and_not_drawn(
+    trained_run: Path, digits: list[Path], invoke: Callable, tmp_path: Path, monkeypatch
+) -> None:
+    from odevision.cli import predict
+
+    show = predict._show
+    monkeypatch.setattr(predict, "_show", lambda found: (digits[0].unlink(), show(found)))
+    outcome = invoke("predict", trained_run, *digits[:2], "--plot", "--out", tmp_path / "drawn")
+    assert digits[0].name in outcome.out and "it is not drawn" in outcome.err
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == [f"{digits[1].stem}-top.png"]
+
+
 def test_a_folder_for_pictures_without_pictures_is_refused(
     trained_run: Path, digits: list[Path], invoke: Callable
 ) -> None:

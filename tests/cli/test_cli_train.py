@@ -40,6 +40,17 @@ def test_training_ends_with_a_calibration_where_there_are_images_enough(
     assert newest_card(tmp_path / "many").calibration["num_images"] == 128
 
 
+def test_training_notes_what_finer_solves_change(invoke: Callable, tmp_path: Path) -> None:
+    outcome = invoke("train", "debug", *QUICK, "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert "Validation answers that change: " in outcome.out
+    metrics = newest_card(tmp_path / "run").metrics
+    assert metrics["validation_consistency_num_samples"] == 64
+    variants = metrics["validation_consistency"]
+    assert len(variants) == 3 and all(0 <= one["changed_share"] <= 1 for one in variants)
+    assert variants[0]["name"] in outcome.out
+
+
 def newest_card(run: Path) -> Card:
     return read_card(find_checkpoint(run))
 

@@ -16,10 +16,12 @@ import pytest
 import torch
 from video_cases import encode, with_stopped_clock
 
+from odevision.cli.predict_video import CAMERA_MEMORY_SECONDS
 from odevision.data.motion import MOTION_CLASSES, write_motion_videos
 from odevision.data.video import open_video
 from odevision.data.video_frame import Frame
 from odevision.data.video_stream import StreamSource
+from odevision.evaluation import streaming
 from odevision.training.run_dir import read_run_config
 
 
@@ -191,6 +193,51 @@ def test_a_caption_without_a_frame_or_a_place_ends_with_an_error(
         assert outcome.code != 0 and message in " ".join(outcome.err.split())
 
 
+def test_a_pattern_that_the_shell_expanded_is_one_video(
+    invoke, video_run: Path, tmp_path: Path
+) -> None:
+    for i in range(12):
+        PIL.Image.new("RGB", (40, 30), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    quoted = invoke("predict", video_run, tmp_path / "*.png", "--image-rate", "4", "--json")
+    files = sorted(tmp_path.glob("*.png"))  # 10 before 2
+    expanded = invoke("predict", video_run, *files, "--image-rate", "4", "--json")
+    (one,), (other,) = (json.loads(found.out)["predictions"] for found in (quoted, expanded))
+    assert one["num_frames"] == 12 and one["moments"] == other["moments"]
+    alone = invoke("predict", video_run, *files[:2])
+    assert alone.code == 0 and "--image-rate X makes one video of them" in alone.err
+
+
+def test_a_caption_that_cannot_be_written_leaves_the_answer(
+    invoke, video_run: Path, videos: Path, tmp_path: Path
+) -> None:
+    video, *_ = sorted(videos.rglob("*.mp4"))
+    (tmp_path / f"{video.stem}-caption.mp4").mkdir()
+    outcome = invoke("predict", video_run, video, "--caption", "--out", tmp_path, "--json")
+    assert outcome.code == 2
+    found = json.loads(outcome.out)
+    assert len(found["predictions"]) == 1
+    assert "cannot be written" in found["errors"][0]["message"]
+
+
+def test_an_unexpected_error_leaves_the_answers_before_it(
+    invoke, video_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from odevision.evaluation import predict_video
+
+    first, second, *_ = sorted(videos.rglob("*.mp4"))
+    predict_stream = predict_video.predict_stream
+
+    def broken_at_second(loaded: Any, source: Any, **options: Any) -> Any:
+        if source.path == second:
+            raise ValueError("out of the blue")
+        return predict_stream(loaded, source, **options)
+
+    monkeypatch.setattr(predict_video, "predict_stream", broken_at_second)
+    outcome = invoke("predict", video_run, first, second, "--json")
+    assert outcome.code != 0 and "out of the blue" in outcome.err
+    assert [one["path"] for one in json.loads(outcome.out)["predictions"]] == [str(first)]
+
+
 def test_images_are_the_frames_of_one_video(invoke, video_run: Path, tmp_path: Path) -> None:
     (tmp_path / "shots").mkdir()
     for i in range(12):
@@ -242,10 +289,18 @@ def test_ctrl_c_ends_a_camera_with_an_answer(
         assert cover == (32, 32)
         return StreamSource(frames_until_ctrl_c(), name=f"camera {camera}", is_live=True)
 
+    class Noting(streaming.StreamingClassifier):
+        def __init__(self, loaded: Any, *, memory_seconds: float | None, **options: Any) -> None:
+            memories.append(memory_seconds)
+            super().__init__(loaded, memory_seconds=memory_seconds, **options)
+
+    memories: list[float | None] = []
     monkeypatch.setattr("odevision.data.webcam.open_webcam", open_camera)
+    monkeypatch.setattr("odevision.evaluation.predict_video.StreamingClassifier", Noting)
     outcome = invoke("predict", video_run, "--webcam")
     assert outcome.code == 0
     assert "camera 0" in outcome.out and "5 frames" in outcome.out
+    assert memories == [CAMERA_MEMORY_SECONDS]
     assert outcome.err.count(" s  ") == 5  # an answer after each frame, while it goes on
 
 

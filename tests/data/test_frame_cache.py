@@ -47,6 +47,23 @@ def test_frames_are_those_of_the_video(video: Path, cache: FrameCache) -> None:
     assert loaded.frames.shape == (10, 3, 12, 16)
 
 
+def test_a_video_that_was_cut_off_is_told_of_once_a_process(
+    tmp_path: Path, cache: FrameCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = write_video(tmp_path / "long.mp4", bar_frames(200))
+    content = video.read_bytes()
+    # Frames lie before the index in the file; without it nothing could be read.
+    with open_video(video) as reader:
+        assert len(list(reader)) == 200 and reader.is_complete
+    at = content.index(b"mdat") + 2000
+    video.write_bytes(content[:at] + bytes(3000) + content[at + 3000 :])
+    assert not cache.load(video).is_complete
+    assert "was damaged or cut off when" not in caplog.text  # the decoder said so itself
+    for again in (FrameCache(PREPARE, cache.folder),) * 2:
+        assert not again.load(video).is_complete
+    assert caplog.text.count("was damaged or cut off when it was decoded; its") == 1
+
+
 def test_a_video_is_decoded_once(
     video: Path, cache: FrameCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

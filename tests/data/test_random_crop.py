@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from odevision.data.augmentation import Augmentation
+from odevision.data.geometric import crop_boxes
 from odevision.data.random_crop import crop_picture
 
 
@@ -32,6 +33,19 @@ def test_pictures_of_every_shape_are_cropped(size) -> None:
     generator = torch.Generator().manual_seed(0)
     for uniform in torch.rand(50, 4, generator=generator):
         assert crop_picture(ramp(*size), 16, augmentation, uniform).size == (16, 16)
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 100), (100, 400), (640, 480), (1, 50)])
+def test_crops_of_oblong_pictures_keep_the_ratio(width: int, height: int) -> None:
+    uniform = torch.rand(200, 4, generator=torch.Generator().manual_seed(0))
+    low, high = 3 / 4, 4 / 3
+    boxes = crop_boxes((0.3, 1.0), (low, high), uniform, height, width)
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert (boxes[:, :2] >= -1e-4).all()
+    assert (boxes[:, 2] <= width + 1e-3).all() and (boxes[:, 3] <= height + 1e-3).all()
+    ratios = widths / heights
+    assert ratios.min() > low - 1e-4 and ratios.max() < high + 1e-4
+    assert min(width, height) == 1 or ratios.max() - ratios.min() > 0.2
 
 
 def test_gray_pictures_stay_gray() -> None:

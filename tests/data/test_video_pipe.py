@@ -136,6 +136,20 @@ def test_without_a_rate_frames_are_at_the_time_they_arrive() -> None:
     assert [frame.seconds for frame in source] == pytest.approx([0, 0.5, 0.501, 2.0])
 
 
+@pytest.mark.parametrize(("rate", "warned"), [(100, False), (400, True)])
+def test_frames_that_come_faster_than_from_a_camera_are_told_to_need_a_rate(
+    rate: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = (index / rate for index in range(60))
+    source = open_mjpeg_pipe(io.BytesIO(jpeg(50) * 60), clock=lambda: next(times))
+    with caplog.at_level(logging.WARNING):
+        assert len(list(source)) == 60
+    assert ("--image-rate 25" in caplog.text) == warned
+    caplog.clear()
+    assert len(list(open_mjpeg_pipe(io.BytesIO(jpeg(50) * 60), rate=rate))) == 60
+    assert not caplog.text
+
+
 def test_a_frame_is_given_as_soon_as_it_is_there() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb", buffering=0) as camera:

@@ -52,6 +52,13 @@ def test_where_all_groups_are_large_the_least_of_them_is_validated() -> None:
             assert validation.labels.bincount().tolist() == [8, 8, 8]
 
 
+def test_names_that_are_not_utf8_are_divided_too() -> None:
+    whole = videos()
+    odd = dataclasses.replace(whole, groups=tuple(f"{group}\udce9" for group in whole.groups))
+    training, validation = carve_validation_groups(odd, fraction=0.2, seed=0)
+    assert len(training) + len(validation) == len(whole)
+
+
 def test_the_division_depends_on_the_seed_only() -> None:
     first, again, other = (
         carve_validation_groups(videos(), fraction=0.2, seed=seed)[1].groups for seed in (0, 0, 1)

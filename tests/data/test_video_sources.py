@@ -73,6 +73,16 @@ def test_a_test_that_shares_a_group_with_training_is_refused(album: Path, tmp_pa
         load(str(tmp_path / "x"), "test", tmp_path)
 
 
+def test_a_list_of_the_test_alone_is_a_test_split(album: Path, tmp_path: Path) -> None:
+    rows = [f"{path.relative_to(album)},{path.parent.name},val" for path in album.rglob("*.mp4")]
+    name = album / "validate.csv"
+    name.write_text("\n".join(["path,label,split", *rows]))
+    assert video_class_names(str(name)) == ("A", "B")
+    assert len(load(str(name), "test", tmp_path)) == len(rows)
+    with pytest.raises(ValueError, match="must have rows whose split is train, got none. Try"):
+        load(str(name), "train", tmp_path)
+
+
 def test_a_csv_list_is_a_data_set(album: Path, tmp_path: Path) -> None:
     rows = [f"{path.relative_to(album)},{path.parent.name},train" for path in album.rglob("*.mp4")]
     (album / "list.csv").write_text("\n".join(["path,label,split", *rows]))

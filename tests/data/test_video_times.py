@@ -19,6 +19,11 @@ from odevision.data.video_times import RisingTimes
         ([0.0, 0.1, 0.05, 0.4], [0.0, 0.1, 0.2, 0.4], 1),
         ([5.0, 5.1, 0.0, 0.1], [5.0, 5.1, 5.2, 5.3], 1),
         ([0.0, 9.0, 0.0, 9.0, 0.0, 0.5], [0.0, 9.0, 9.1, 18.1, 18.2, 18.7], 2),
+        ([7.9, 8.0, 0.0, 8.2, 8.3], [7.9, 8.0, 8.1, 8.2, 8.3], 1),
+        ([7.96, 8.0, 0.0, 8.08, 8.5], [7.96, 8.0, 8.1, 8.2, 8.5], 2),
+        ([6.0, 8.0, 0.0, 9.1, 9.2], [6.0, 8.0, 8.1, 9.1, 9.2], 1),
+        ([5.0, 0.0, 0.1, 5.1, 5.2], [5.0, 5.1, 5.2, 10.2, 10.3], 1),
+        ([0.0, 2.0, 2.0, 2.01, 2.02, 3.0], [0.0, 2.0, 2.1, 2.11, 2.12, 3.0], 3),
     ],
     ids=[
         "good",
@@ -30,6 +35,11 @@ from odevision.data.video_times import RisingTimes
         "backwards",
         "begins-anew",
         "begins-anew-twice",
+        "one-wrong",
+        "one-wrong-in-a-burst",
+        "one-wrong-in-a-pause",
+        "begins-anew-and-jumps",
+        "repeated-before-a-burst",
     ],
 )
 def test_broken_times_become_rising_ones(

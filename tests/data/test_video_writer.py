@@ -114,6 +114,12 @@ def test_what_does_not_fit_is_refused_and_the_file_stays_as_it_was(
     assert path.read_bytes() == b"before"
 
 
+def test_times_closer_than_a_tick_come_one_tick_apart(tmp_path: Path) -> None:
+    images, ticks = [frame.image for frame in bar_frames(4)], [0.0, 0.4, 0.5, 600.0]
+    path = write_video(tmp_path / "a.mp4", images, seconds=[tick / 60_000 for tick in ticks])
+    assert [round(60_000 * frame.seconds) for frame in read(path)] == [0, 1, 2, 600]
+
+
 def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def failing() -> Any:
         yield from bar_frames(5)

@@ -1,5 +1,6 @@
 """The answer for a video: over time, early, from broken files, from streams."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from odevision.data.clip_source import VideoFiles
 from odevision.data.frame_cache import FrameCache
 from odevision.data.motion import write_motion_videos
 from odevision.data.video import open_video
+from odevision.data.video_frame import Frame
 from odevision.data.video_set import VideoSet
-from odevision.data.video_stream import open_arrays
+from odevision.data.video_stream import StreamSource, open_arrays
 from odevision.data.video_writer import write_video
 from odevision.evaluation.predict_video import VideoPrediction, find_videos, predict_stream
 from odevision.evaluation.video_answers import answer_videos
@@ -91,6 +93,10 @@ def test_of_a_video_that_fails_in_the_middle_the_first_part_is_answered(
     prediction = predict(loaded, cut)
     assert not prediction.is_complete
     assert 0 < prediction.num_frames < predict(loaded, whole).num_frames
+    assert prediction.duration_seconds and prediction.share_watched == pytest.approx(
+        prediction.seconds_watched / prediction.duration_seconds
+    )
+    assert prediction.share_watched < 0.9
     assert "damaged or cut off" in caplog.text
 
 
@@ -102,9 +108,26 @@ def test_a_network_of_whole_clips_answers_once(tmp_path: Path, video: Path) -> N
     assert not prediction.stopped_early and prediction.share_watched == 1
     cut = predict(loaded, video, max_seconds=0.5)
     assert cut.stopped_early and cut.share_watched is not None and cut.share_watched < 0.5
-    for name, value in (("stop_when_sure", 0.9), ("every_frame", True)):
+    for name, value in (
+        ("stop_when_sure", 0.9),
+        ("every_frame", True),
+        ("memory_seconds", 5.0),
+    ):
         with pytest.raises(ValueError, match=f"`{name}` must be used with a network that can"):
             predict(loaded, video, **{name: value})
+
+
+def test_ctrl_c_ends_a_camera_for_a_network_of_whole_clips(tmp_path: Path) -> None:
+    def until_ctrl_c() -> Iterator[Frame]:
+        for i in range(20):
+            yield Frame(image=torch.full((3, 32, 32), i, dtype=torch.uint8), seconds=i / 8)
+        raise KeyboardInterrupt
+
+    loaded = small_video_model(tmp_path, "video-r2plus1d")
+    camera = StreamSource(until_ctrl_c(), name="camera 0", is_live=True)
+    assert predict_stream(loaded, camera).num_frames == 20
+    with pytest.raises(KeyboardInterrupt):
+        predict_stream(loaded, StreamSource(until_ctrl_c(), name="pictures"))
 
 
 def test_a_stream_without_end_leaves_the_last_answer_alone(

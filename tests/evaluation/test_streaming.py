@@ -64,6 +64,28 @@ def test_the_answer_after_each_frame_is_that_of_the_video_so_far(name: str, tmp_
     assert stream.label == loaded.card.class_names[int(stream.probabilities.argmax())]
 
 
+def test_what_lies_far_back_is_forgotten_if_asked(loaded: LoadedModel, tmp_path: Path) -> None:
+    images, seconds = frames_of()
+    plain, forgetful, endless = (
+        StreamingClassifier(loaded, every_frame=True, memory_seconds=memory)
+        for memory in (None, 2.0, math.inf)
+    )
+    for image, time in zip(images, seconds, strict=True):
+        streams = [stream.push(image, time) for stream in (plain, forgetful, endless)]
+        assert torch.equal(streams[0], streams[2])
+    # By hand: the weight of each frame falls by exp(-age / 2).
+    weights = torch.exp((torch.tensor(seconds) - seconds[-1]) / 2)
+    pooled = forgetful._state.pooled  # type: ignore[union-attr]
+    torch.testing.assert_close(pooled.weight, weights.sum()[None], rtol=1e-4, atol=0)
+    assert not torch.equal(plain.probabilities, forgetful.probabilities)
+    once = small_video_model(tmp_path, "video-once")
+    with pytest.raises(ValueError, match="`memory_seconds` must be left out with video-once"):
+        StreamingClassifier(once, memory_seconds=2.0)
+    for wrong in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="`memory_seconds` must be above 0"):
+            StreamingClassifier(loaded, memory_seconds=wrong)
+
+
 def test_it_answers_before_the_first_frame(loaded: LoadedModel) -> None:
     stream = StreamingClassifier(loaded)
     assert torch.equal(stream.probabilities, torch.full((10,), 0.1))

@@ -1,5 +1,6 @@
 """Answers to a test split of videos: whole, at other rates, early."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ from odevision.types import Clips
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return small_video_model(tmp_path_factory.mktemp("odernn"), "video-odernn")
+
+
+def test_other_data_have_no_official_split_of_the_training(loaded: LoadedModel) -> None:
+    card = dataclasses.replace(loaded.card, dataset="ucf101", split_index=2)
+    of_ucf101 = dataclasses.replace(loaded, card=card)
+    source, _ = load_test_videos(of_ucf101, data="motion", limit=3)
+    assert len(source) == 3
 
 
 def by_hand(loaded: LoadedModel, sampling: ClipSampling, share: float, num: int) -> torch.Tensor:

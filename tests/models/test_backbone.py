@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from odevision import create_model
-from odevision.models.backbone import BackboneDownloadError, build_backbone, feature_channels
+from odevision.models.backbone import (
+    BackboneDownloadError,
+    build_backbone,
+    feature_channels,
+    pretrained_statistics,
+)
 from odevision.training.config import OptimizerConfig
 from odevision.training.optimizer import parameter_groups
 
@@ -96,6 +101,32 @@ def test_without_timm_its_networks_are_refused_with_the_way_out(monkeypatch) -> 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ValueError, match=r"pip install timm"):
         build_backbone("timm/resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("torchvision/resnet18", 0.485, 0.229),
+        ("timm/resnet18", 0.485, 0.229),
+        ("timm/tf_efficientnetv2_s.in1k", 0.5, 0.5),
+        ("timm/mobilenetv3_large_100.miil_in21k_ft_in1k", 0.0, 1.0),
+    ],
+)
+def test_it_is_known_how_pretrained_weights_want_their_images(
+    name: str, mean: float, std: float
+) -> None:
+    pytest.importorskip("timm")
+    means, stds = pretrained_statistics(name)
+    assert (len(means), len(stds)) == (3, 3) and (means[0], stds[0]) == (mean, std)
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision/resnet19", "timm/resnet19", "resnet18", "timm/resnet18.nobody"]
+)
+def test_weights_that_there_are_not_are_refused(name: str) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match="`backbone`"):
+        pretrained_statistics(name)
 
 
 def test_a_failed_download_says_what_to_try(monkeypatch, tmp_path) -> None:

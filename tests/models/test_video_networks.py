@@ -214,6 +214,17 @@ def test_training_memory_does_not_grow_with_the_frames_in_chunks(
     assert plain[1] > 1.7 * plain[0] and chunked[0] < plain[0]
 
 
+def test_long_videos_are_answered_in_the_memory_of_short_ones() -> None:
+    model, peaks = network(VideoODERNNConfig), []
+    for time in (64, 256):
+        whole = clips(time=time)
+        with torch.no_grad(), LiveBytes([*whole, *model.parameters()]) as live:
+            answer = model(whole)
+        peaks.append(live.most)
+        assert torch.allclose(answer, model(whole).detach(), atol=1e-6)
+    assert peaks[1] <= 1.1 * peaks[0], peaks
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_frame_blocks_see_single_frames_and_add_to_them(config: type[VideoSettings]) -> None:
     model, whole = network(config, frame_blocks=2), clips()

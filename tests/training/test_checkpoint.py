@@ -15,6 +15,7 @@ from odevision.data.preprocessing import Preprocessing
 from odevision.models.odenet import ODENet, ODENetConfig
 from odevision.models.resnet import ResNet, ResNetConfig
 from odevision.training import atomic
+from odevision.training.annotate import annotate_checkpoint
 from odevision.training.checkpoint import (
     Card,
     CheckpointError,
@@ -71,6 +72,15 @@ def test_loaded_network_gives_the_same_logits(tmp_path: Path) -> None:
 def test_card_survives_its_file(tmp_path: Path) -> None:
     _, path = save(tmp_path)
     assert read_card(path) == make_card()
+
+
+def test_class_names_that_are_not_utf8_survive(tmp_path: Path) -> None:
+    names = ("caf\udce9", "tea\u00e9")
+    card = dataclasses.replace(make_card(), class_names=names)
+    path = save_checkpoint(tmp_path, weights=ODENet(CONFIG).state_dict(), card=card)
+    assert read_card(path).class_names == names
+    annotate_checkpoint(path, dataclasses.replace(card, step=2), {})
+    assert read_card(path).class_names == names and "tea\u00e9" in (path / "card.json").read_text()
 
 
 def test_card_is_readable_json_with_the_names_it_promises(tmp_path: Path) -> None:

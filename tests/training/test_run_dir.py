@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from odevision.models.resnet import ResNetConfig
 from odevision.training import run_dir
 from odevision.training.config import TrainConfig
 from odevision.training.run_dir import (
@@ -62,8 +63,15 @@ def test_resume_takes_only_changes_that_leave_the_weights_alone(small_config) ->
     claim(open_run(config, resume=False), config)
     harmless = dataclasses.replace(config, max_minutes=3.0, checkpoint_every_minutes=9.0)
     assert open_run(harmless, resume=True).checkpoint is None
+    workers = dataclasses.replace(config.data, num_workers=3)
+    assert open_run(dataclasses.replace(config, data=workers), resume=True).checkpoint is None
     with pytest.raises(ValueError, match="`epochs` must stay as it was.*it was 2, got 5"):
         open_run(dataclasses.replace(config, epochs=5), resume=True)
+    larger = dataclasses.replace(config.data, batch_size=77)
+    with pytest.raises(ValueError, match=r"`data.batch_size` must stay as it was.*got 77"):
+        open_run(dataclasses.replace(config, data=larger), resume=True)
+    with pytest.raises(ValueError, match=r"`model` must stay as it was.*got ResNetConfig"):
+        open_run(dataclasses.replace(config, model=ResNetConfig()), resume=True)
 
 
 def test_resume_command_quotes_what_a_shell_would_split(small_config) -> None:
