@@ -58,7 +58,8 @@ def cifar10_fast() -> TrainConfig:
     Command: odevision train cifar10-fast --data-root DATA
     Time: 58 minutes on 2 CPU cores (Zen 5), before the calibration at the end.
     Result: 94.35 +- 0.22 % of the test images, 94.70 +- 0.09 % with the mirror (2 seeds, the last
-        epoch's weights).
+        epoch's weights). With --epochs 72 --data.augmentation.cutout 12 94.58 % (1 seed) in 85
+        minutes: the weights cifar10.
     """
     base = _photos(
         "cifar10-fast",
