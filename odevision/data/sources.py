@@ -101,6 +101,12 @@ def has_test_split(name: str | Path, *, data_root: str | Path | None = None) -> 
     return own is not None and find_test_folder(own) is not None
 
 
+def check_limit(limit: int | None) -> None:
+    """Refuse a number of images below 1."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"`limit` must be at least 1 image, got {limit}.")
+
+
 def load_split(
     name: str | Path,
     split: Literal["train", "validation", "test"],
@@ -141,8 +147,7 @@ def load_split(
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"`split` must be 'train', 'validation' or 'test', got {split!r}.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"`limit` must be at least 1 image, got {limit}.")
+    check_limit(limit)
     if preprocessing is not None and image_size not in (None, preprocessing.image_size):
         raise ValueError(
             f"`image_size` must be that of `preprocessing` ({preprocessing.image_size}), "
@@ -202,15 +207,9 @@ def load_test_folder(
     Raises:
         ValueError: If there is no image of any class, or a file is damaged; the message names it.
     """
-    paths, labels = folder.list_images_of_classes(root, class_names)
-    image_set = ImageSet(
-        images=None,
-        paths=tuple(paths),
-        labels=torch.tensor(labels, dtype=torch.int64),
-        class_names=tuple(class_names),
-        name=str(root),
-        split="test",
-    )
+    check_limit(limit)
+    files = folder.list_images_of_classes(root, class_names)
+    image_set = _set_of_files(*files, class_names=class_names, name=str(root), split="test")
     if limit is not None and limit < len(image_set):
         image_set = image_set.select(_limited(len(image_set), limit, spread=True))
     return _prepared(image_set, preprocessing, IN_MEMORY_BYTES)
@@ -296,13 +295,24 @@ def _list_folder(
     info: DatasetInfo, split: Literal["train", "test"], data_root: str | Path | None
 ) -> ImageSet:
     path = _dataset_folder(info.name, data_root)
-    paths, labels = folder.list_labeled_images(path, split, info.class_names)
+    files = folder.list_labeled_images(path, split, info.class_names)
+    return _set_of_files(*files, class_names=info.class_names, name=info.name, split=split)
+
+
+def _set_of_files(
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    *,
+    class_names: Sequence[str],
+    name: str,
+    split: str,
+) -> ImageSet:
     return ImageSet(
         images=None,
         paths=tuple(paths),
         labels=torch.tensor(labels, dtype=torch.int64),
-        class_names=info.class_names,
-        name=info.name,
+        class_names=tuple(class_names),
+        name=name,
         split=split,
     )
 

@@ -26,6 +26,10 @@ _GROUPS = (
 )
 
 
+class NoRowsError(ValueError):
+    """A list that names no video of a split."""
+
+
 def group_of(path: PurePath) -> str:
     """Return the group of a video by its name: UCF101's, Kinetics', else the video by itself.
 
@@ -134,15 +138,15 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
         missing are left out, with a warning that counts them.
 
     Raises:
-        ValueError: If columns or entries are missing, there are fewer than two classes, or no row
-            is of the split.
+        NoRowsError: If no row is of the split; Kinetics has a file for each.
+        ValueError: If columns or entries are missing, or there are fewer than two classes.
         DataNotFoundError: If there is no such file, or none of its videos is there.
     """
     rows = _rows(file)
     labels = sorted({row["label"] for row in rows})
     chosen = _rows_of(rows, split)
     if not chosen:
-        raise ValueError(
+        raise NoRowsError(
             f"{file}: must have rows whose split is {_SPLIT_WORDS[split][0]}, got none. Try the "
             "list of that split, or one list of both."
         )
@@ -164,16 +168,6 @@ def load_video_csv(file: Path, split: Literal["train", "test"]) -> VideoSet:
         name=str(file),
         split=split,
     )
-
-
-def has_training_rows(file: Path) -> bool:
-    """Whether a CSV file names training videos; Kinetics has a file for each split.
-
-    Raises:
-        ValueError: If columns or entries are missing.
-        DataNotFoundError: If there is no such file.
-    """
-    return bool(_rows_of(_rows(file), "train"))
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ A name goes in, a `ClipSource` comes out. The validation split is always carved 
 videos by whole groups; a split that shares a group with another one is refused.
 """
 
+import contextlib
 import difflib
 import os
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from odevision.data.locate import DataNotFoundError, cache_folder
 from odevision.data.motion import MOTION_CLASSES, MOTION_SIZE, load_motion
 from odevision.data.ucf101 import UCF5_CLASSES, load_ucf101
 from odevision.data.video_lists import (
-    has_training_rows,
+    NoRowsError,
     is_video_folder,
     load_video_csv,
     load_video_folder,
@@ -58,9 +59,10 @@ def video_class_names(
     """
     if name == "motion":
         return MOTION_CLASSES
-    # All rows of a list count, and Kinetics has one file a split.
-    split = "train" if _has_training(name, data_root) else "test"
-    return _list(name, split, data_root, split_index).class_names
+    try:
+        return _list(name, "train", data_root, split_index).class_names
+    except NoRowsError:  # all rows of a list count
+        return _list(name, "test", data_root, split_index).class_names
 
 
 def load_video_split(
@@ -109,7 +111,7 @@ def load_video_split(
         return load_motion(split, validation_fraction=validation_fraction, limit=limit)
     if split == "test":
         videos = _list(name, "test", data_root, split_index)
-        if _has_training(name, data_root):
+        with contextlib.suppress(NoRowsError):  # a list of the test alone
             training = _list(name, "train", data_root, split_index)
             # HMDB51's official lists divide the clips of a film class by class.
             refuse_leak(training, videos, within_classes=name == "hmdb51")
@@ -136,7 +138,8 @@ def _list(
         return _first_found(
             name, data_root, lambda root: load_hmdb51(root, split, split_index=split_index)
         )
-    path = _own_path(name, data_root)
+    places = [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
+    path = next((place for place in places if place.exists()), Path(name))
     if path.suffix.lower() == ".csv":
         return load_video_csv(path, split)
     if is_video_folder(path) or len(path.parts) > 1:
@@ -147,19 +150,6 @@ def _list(
         "`name` must be a known video data set, a folder laid out as DIR/CLASS/VIDEO.mp4 or a CSV "
         f"file, got {name!r}; {hint}"
     )
-
-
-def _own_path(name: str, data_root: str | Path | None) -> Path:
-    """The folder or file of that name, here or else in `data_root`."""
-    places = [Path(name)] if data_root is None else [Path(name), Path(data_root) / name]
-    return next((place for place in places if place.exists()), Path(name))
-
-
-def _has_training(name: str, data_root: str | Path | None) -> bool:
-    """Whether there are training videos; a list may have none."""
-    path = _own_path(name, data_root)
-    is_list = name not in VIDEO_DATASETS and path.suffix.lower() == ".csv"
-    return not is_list or has_training_rows(path)
 
 
 def _first_found(

@@ -211,13 +211,14 @@ def open_image_sequence(
     check_rate(rate)
     name = sequence_name(paths)
     try:
-        files = find_files([paths] if isinstance(paths, str | Path) else paths, IMAGE_SUFFIXES)
+        if isinstance(paths, str | Path):
+            files = sorted(find_files([paths], IMAGE_SUFFIXES), key=by_numbers)
+        else:
+            files = find_files(paths, IMAGE_SUFFIXES)
     except ValueError as error:
         raise VideoReadError(name, str(error)) from None
     if not files:
         raise VideoReadError(name, "`paths` must name at least one image. Try a folder.")
-    if isinstance(paths, str | Path):
-        files.sort(key=by_numbers)
     return StreamSource(
         _file_frames(files, rate),
         name=name,

@@ -8,7 +8,7 @@ from odevision.data.find_files import list_files
 from odevision.data.folder import decode_images
 from odevision.data.image import IMAGE_SUFFIXES
 from odevision.data.image_set import ImageSet
-from odevision.data.sources import DATASETS, load_split
+from odevision.data.sources import DATASETS, check_limit, load_split
 from odevision.data.textures import texture_set
 from odevision.training.checkpoint import LoadedModel
 
@@ -49,8 +49,7 @@ def load_other_images(
         ValueError: if there is no such set or folder, or `limit` is below 1.
         DataNotFoundError: if a named set's files are nowhere.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"`limit` must be at least 1 image, got {limit}.")
+    check_limit(limit)
     if str(name) == "textures":
         return texture_set(loaded.preprocessing, num=limit or 1_000, seed=int(for_testing))
     if str(name) in DATASETS:

@@ -154,7 +154,7 @@ def predict_stream(
             ("every_frame", every_frame),
             ("memory_seconds", memory_seconds),
         ):
-            if value not in (None, False):
+            if value is not None and value is not False:  # 0 is given, too
                 raise ValueError(
                     f"`{name}` must be used with a network that can stream, got "
                     f"{loaded.card.model_name}, which takes whole clips only."

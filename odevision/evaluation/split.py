@@ -112,8 +112,6 @@ def load_test_images(
     model_names = tuple(loaded.card.class_names)
     alone = lone_test_folder(name, data_root=data_root)
     if alone is not None:
-        if limit is not None and limit < 1:
-            raise ValueError(f"`limit` must be at least 1 image, got {limit}.")
         class_mapping(name, folder_classes(alone), model_names)
         return load_test_folder(alone, model_names, preprocessing, limit=limit)
     with explain_missing(loaded, data, data_root):

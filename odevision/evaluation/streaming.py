@@ -117,16 +117,16 @@ class StreamingClassifier:
         """
         if memory_seconds is not None and not memory_seconds > 0:
             raise ValueError(f"`memory_seconds` must be above 0, got {memory_seconds}. Try 10.")
-        if memory_seconds is not None and can_stream(loaded) and not can_forget(loaded):
-            raise ValueError(
-                "`memory_seconds` must be left out with "
-                f"{loaded.card.model_name}, which looks at its latest state and not at a mean."
-            )
         self._preprocessing = loaded.clip_preprocessing
         if not can_stream(loaded):
             raise ValueError(
                 f"`loaded` must be a network that can stream, got {loaded.card.model_name}, which "
                 "takes whole clips only. Try a recurrent one, such as video-odernn."
+            )
+        if memory_seconds is not None and not can_forget(loaded):
+            raise ValueError(
+                "`memory_seconds` must be left out with "
+                f"{loaded.card.model_name}, which looks at its latest state and not at a mean."
             )
         self._network = cast(RecurrentVideoNet, loaded.model)
         # On the host: not every device has float64.

@@ -99,7 +99,7 @@ def read_run_config(run_dir: str | Path) -> TrainConfig:
         raise ValueError(f"{file}: {error}") from error
 
 
-def flat_fields(config: Any, prefix: str = "") -> dict[str, object]:
+def _flat_fields(config: Any, prefix: str = "") -> dict[str, object]:
     """Return a config's fields by dotted names, as options have them, whatever they hold.
 
     Args:
@@ -110,7 +110,7 @@ def flat_fields(config: Any, prefix: str = "") -> dict[str, object]:
     for field in dataclasses.fields(config):
         name, value = f"{prefix}{field.name}", getattr(config, field.name)
         if dataclasses.is_dataclass(value):  # two kinds may have the same fields
-            fields |= {name: type(value).__name__, **flat_fields(value, f"{name}.")}
+            fields |= {name: type(value).__name__, **_flat_fields(value, f"{name}.")}
         else:
             fields[name] = value
     return fields
@@ -144,7 +144,7 @@ def open_run(config: TrainConfig, *, resume: bool) -> Run:
         raise ValueError("`out` must be given to resume, got None. Try --out runs/NAME --resume.")
     path = Path(config.out)
     stored = read_run_config(path)
-    before, now = flat_fields(stored), flat_fields(config)
+    before, now = _flat_fields(stored), _flat_fields(config)
     changed = [
         name
         for name in before | now

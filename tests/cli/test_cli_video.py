@@ -207,37 +207,6 @@ def test_a_pattern_that_the_shell_expanded_is_one_video(
     assert alone.code == 0 and "--image-rate X makes one video of them" in alone.err
 
 
-def test_a_caption_that_cannot_be_written_leaves_the_answer(
-    invoke, video_run: Path, videos: Path, tmp_path: Path
-) -> None:
-    video, *_ = sorted(videos.rglob("*.mp4"))
-    (tmp_path / f"{video.stem}-caption.mp4").mkdir()
-    outcome = invoke("predict", video_run, video, "--caption", "--out", tmp_path, "--json")
-    assert outcome.code == 2
-    found = json.loads(outcome.out)
-    assert len(found["predictions"]) == 1
-    assert "cannot be written" in found["errors"][0]["message"]
-
-
-def test_an_unexpected_error_leaves_the_answers_before_it(
-    invoke, video_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from odevision.evaluation import predict_video
-
-    first, second, *_ = sorted(videos.rglob("*.mp4"))
-    predict_stream = predict_video.predict_stream
-
-    def broken_at_second(loaded: Any, source: Any, **options: Any) -> Any:
-        if source.path == second:
-            raise ValueError("out of the blue")
-        return predict_stream(loaded, source, **options)
-
-    monkeypatch.setattr(predict_video, "predict_stream", broken_at_second)
-    outcome = invoke("predict", video_run, first, second, "--json")
-    assert outcome.code != 0 and "out of the blue" in outcome.err
-    assert [one["path"] for one in json.loads(outcome.out)["predictions"]] == [str(first)]
-
-
 def test_images_are_the_frames_of_one_video(invoke, video_run: Path, tmp_path: Path) -> None:
     (tmp_path / "shots").mkdir()
     for i in range(12):
@@ -400,16 +369,23 @@ def test_odd_videos_are_answered_with_a_warning_where_one_is_due(
     assert warning or not caplog.records
 
 
-def test_a_table_that_cannot_be_written_keeps_the_answer(
-    invoke, video_run: Path, videos: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("option", "file", "message"),
+    [
+        ("--csv", "probabilities.csv", "could not be written"),
+        ("--caption", "caption.mp4", "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_answer(
+    invoke, video_run: Path, videos: Path, tmp_path: Path, option: str, file: str, message: str
 ) -> None:
     video, *_ = sorted(videos.rglob("*.mp4"))
-    (tmp_path / f"{video.stem}-probabilities.csv").mkdir()
-    outcome = invoke("predict", video_run, video, "--csv", "--out", tmp_path, "--json")
+    (tmp_path / f"{video.stem}-{file}").mkdir()
+    outcome = invoke("predict", video_run, video, option, "--out", tmp_path, "--json")
     assert outcome.code == 2
     found = json.loads(outcome.out)
     assert len(found["predictions"]) == 1
-    assert "could not be written" in found["errors"][0]["message"]
+    assert message in found["errors"][0]["message"]
 
 
 def test_a_caption_that_was_broken_off_leaves_the_old_video(tmp_path: Path) -> None:
@@ -427,8 +403,18 @@ def test_a_caption_that_was_broken_off_leaves_the_old_video(tmp_path: Path) -> N
     assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
 
 
-def test_ctrl_c_in_a_list_of_videos_shows_the_answers_so_far(
-    invoke, video_run: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stop", "code", "message"),
+    [(KeyboardInterrupt(), 130, ""), (ValueError("out of the blue"), 2, "out of the blue")],
+)
+def test_what_stops_a_list_of_videos_leaves_the_answers_so_far(
+    invoke,
+    video_run: Path,
+    videos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: BaseException,
+    code: int,
+    message: str,
 ) -> None:
     from odevision.evaluation import predict_video
 
@@ -437,10 +423,10 @@ def test_ctrl_c_in_a_list_of_videos_shows_the_answers_so_far(
 
     def stopped_at_second(loaded: Any, source: Any, **options: Any) -> Any:
         if source.path == second:
-            raise KeyboardInterrupt
+            raise stop
         return predict_stream(loaded, source, **options)
 
     monkeypatch.setattr(predict_video, "predict_stream", stopped_at_second)
     outcome = invoke("predict", video_run, first, second, "--json")
-    assert outcome.code == 130
+    assert outcome.code == code and message in outcome.err
     assert [one["path"] for one in json.loads(outcome.out)["predictions"]] == [str(first)]

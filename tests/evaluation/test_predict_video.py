@@ -112,6 +112,7 @@ def test_a_network_of_whole_clips_answers_once(tmp_path: Path, video: Path) -> N
         ("stop_when_sure", 0.9),
         ("every_frame", True),
         ("memory_seconds", 5.0),
+        ("memory_seconds", 0.0),
     ):
         with pytest.raises(ValueError, match=f"`{name}` must be used with a network that can"):
             predict(loaded, video, **{name: value})
