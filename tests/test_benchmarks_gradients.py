@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gradient_exact, gradient_flat, mnist_gradients, solvers
+from benchmarks import gradient_exact, gradient_flat, mnist_gradients, odeblock, solvers
 from odevision.gradient import Checkpointed, Direct, Reversible
 
 
@@ -35,6 +35,14 @@ def test_held_bytes_grow_with_the_steps_but_for_reversible(monkeypatch: pytest.M
     )
     assert direct[1] > 3 * direct[0] and reversible[1] == reversible[0]
     assert all(row["peak"] >= row["held"] >= 0 for row in rows.values())
+
+
+def test_the_blocks_of_both_libraries_take_as_many_evaluations() -> None:
+    rows = odeblock.measure((2, 32, 4, 4), repeats=1)
+    ours, theirs = rows["odevision direct"], rows["torchdiffeq odeint"]
+    assert ours["nfe"] == theirs["nfe"] > 6
+    assert theirs["odeint_over_this"] == 1 and all(row["median_ms"] > 0 for row in rows.values())
+    assert rows["odevision checkpointed"]["nfe"] > ours["nfe"]
 
 
 def test_solvers_agree_before_they_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:

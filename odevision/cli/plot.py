@@ -166,7 +166,8 @@ def _nfe(subject: "_Subject | VideoSubject") -> "Figure":
 
     if not subject.loaded.card.solver:
         raise _NothingToDrawError(f"a {subject.loaded.card.model_name} has no ODE block")
-    steps = _history(subject.loaded).steps
+    history = _history(subject.loaded)
+    steps = history.steps or history.epochs  # a run may be shorter than a line of its log
     if all(record.get("nfe_forward") is None for record in steps):
         raise _NothingToDrawError("the run's metrics.jsonl has no NFE")
     solver = describe_solver(subject.loaded.card.solver)

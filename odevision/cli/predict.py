@@ -326,17 +326,20 @@ def _run_images(loaded: "LoadedModel", options: PredictOptions) -> int:
         raise UsageError("`--out` is the folder for pictures: add --plot to draw them")
     folder = folder_to_write(options.out or "predictions") if options.plot else None
     with only_results_on_stdout() if options.json else contextlib.nullcontext():
+        from odevision.cli.progress import batch_progress
         from odevision.evaluation.predict import predict_images
 
-        predictions, errors = predict_images(
-            loaded,
-            options.paths,
-            top=options.top,
-            batch_size=options.batch_size,
-            crops=options.crops,
-            mirror=options.mirror,
-            abstain=not options.no_abstain,
-        )
+        with batch_progress("answering") as on_batch:
+            predictions, errors = predict_images(
+                loaded,
+                options.paths,
+                top=options.top,
+                batch_size=options.batch_size,
+                crops=options.crops,
+                mirror=options.mirror,
+                abstain=not options.no_abstain,
+                on_batch=on_batch,
+            )
         _note_calibration(loaded, options.model, abstain=not options.no_abstain)
     if options.json:
         write_json(

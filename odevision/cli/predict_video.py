@@ -163,26 +163,30 @@ def _watch_all(
     errors: list[tuple[str, str]],
 ) -> None:
     """Add what is found in each video, or why nothing is."""
+    from odevision.cli.progress import batch_progress
     from odevision.data.video_container import VideoReadError
     from odevision.ode.solution import SolveError
 
     unused = unused_names()
-    for video in _videos(request, errors):
-        name = unused(re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video")
-        try:
-            prediction, failure = _watch(loaded, request, video, name)
-        except (VideoReadError, OSError, SolveError) as error:
-            # An OSError is a full disk, say: the other answers stay.
-            message = error.message if isinstance(error, VideoReadError) else str(error)
-            errors.append((video.name, message))
-            continue
-        predictions.append(prediction)
-        if failure is not None:
-            errors.append((video.name, str(failure)))
-        try:
-            _write_more(loaded, request, prediction, name)
-        except OSError as error:
-            errors.append((video.name, f"its probabilities could not be written: {error}"))
+    videos = list(_videos(request, errors))  # none of them is open yet
+    with batch_progress("watching", hidden=any(video.is_once for video in videos)) as on_video:
+        for done, video in enumerate(videos):
+            on_video(done, len(videos))
+            name = unused(re.sub(r"[^\w.-]+", "-", Path(video.name).stem) or "video")
+            try:
+                prediction, failure = _watch(loaded, request, video, name)
+            except (VideoReadError, OSError, SolveError) as error:
+                # An OSError is a full disk, say: the other answers stay.
+                message = error.message if isinstance(error, VideoReadError) else str(error)
+                errors.append((video.name, message))
+                continue
+            predictions.append(prediction)
+            if failure is not None:
+                errors.append((video.name, str(failure)))
+            try:
+                _write_more(loaded, request, prediction, name)
+            except OSError as error:
+                errors.append((video.name, f"its probabilities could not be written: {error}"))
 
 
 class _Video(NamedTuple):

@@ -15,11 +15,14 @@ from odevision.cli.output import notes_console
 
 
 @contextlib.contextmanager
-def batch_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+def batch_progress(
+    description: str, *, hidden: bool = False
+) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while images are answered; nothing where stderr is no terminal.
 
     Args:
         description: what is being done.
+        hidden: show no bar there either, as where a live video says itself how it goes.
 
     Yields:
         A function to call with (images done, images in all); when a new round of work begins
@@ -33,7 +36,7 @@ def batch_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=hidden or not console.is_terminal,
         redirect_stdout=False,
     )
     with progress:

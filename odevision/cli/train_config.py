@@ -293,6 +293,12 @@ def read_request(words: Sequence[str], *, description: str) -> TrainRequest:
     if any(word != base.recipe for word in positionals):
         extra = next(word for word in positionals if word != base.recipe)
         raise UsageError(f"one recipe at a time, got also `{extra}`")
+    named = _peek(words, "--recipe")
+    if named not in (None, base.recipe):
+        raise UsageError(
+            f"`--recipe` must be {base.recipe}, the run's own name for where it came from, got "
+            f"{named}; try `odevision train {named}`"
+        )
     config = tyro.cli(
         TrainConfig,
         args=_without_extra(options),

@@ -34,6 +34,10 @@ def find_files(
             folders = [] if "**" in str(path) else [match for match in matches if match.is_dir()]
             files = [m for m in matches if _has_ending(m.name, suffixes) and m.is_file()]
             files += [file for folder in folders for file in list_files(folder, suffixes)]
+            # `**` follows links, in circles too: of the names of a file the shortest counts.
+            deepest_first = sorted(files, key=lambda file: len(file.parts), reverse=True)
+            names = {os.path.realpath(file): file for file in deepest_first}
+            files = [file for file in files if names[os.path.realpath(file)] is file]
         else:
             files = [Path(path)]
         if not files:

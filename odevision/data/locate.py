@@ -254,7 +254,7 @@ def _download(name: str, folder: Path) -> None:
         raise DataNotFoundError(
             f"{name} was found nowhere and could not be downloaded: {error}\n"
             f"{_fetch_advice(source, folder)}\n"
-            "Files elsewhere are found through `data_root` or $ODEVISION_DATA."
+            "Files elsewhere are found through --data-root (`data_root`) or $ODEVISION_DATA."
         ) from error
 
 

@@ -233,10 +233,10 @@ def _dataset_folder(name: str | Path, data_root: str | Path | None) -> Path:
     if len(Path(name).parts) > 1:
         raise DataNotFoundError(f"{name}: no such folder. Try DIR with DIR/train/CLASS/IMAGE.jpg.")
     close = difflib.get_close_matches(str(name), DATASETS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"Try one of {', '.join(DATASETS)}."
+    hint = f"; did you mean {close[0]!r}?" if close else f". Try one of {', '.join(DATASETS)}."
     raise ValueError(
-        "`name` must be a known data set or a folder laid out as DIR/train/CLASS/IMAGE.jpg, "
-        f"got {str(name)!r}; {hint}"
+        "the data set must be a known one or a folder laid out as DIR/train/CLASS/IMAGE.jpg, "
+        f"got {str(name)!r}{hint}"
     )
 
 

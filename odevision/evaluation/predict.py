@@ -1,6 +1,6 @@
 """Predict the classes of image files, or say that they show none of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +160,7 @@ def predict_images(
     crops: int | None = None,
     mirror: bool = False,
     abstain: bool = True,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Prediction], list[tuple[str, str]]]:
     """Predict the classes of files, of the images in folders, and of globs.
 
@@ -176,6 +177,7 @@ def predict_images(
         crops: squares of each picture, 1 to 9; None chooses as said above.
         mirror: average the class scores with those of the mirrored squares.
         abstain: say `unknown` where the calibration advises it.
+        on_batch: called after each batch with (files done, files in all).
 
     Returns:
         The predictions in the order of the paths, and (path, message) for each path that has
@@ -192,8 +194,11 @@ def predict_images(
     if crops is None and not has_one_size(loaded):
         crops = 1
     files, errors = _find(paths)
+    num_missing = len(errors)
     asked = _Asked(top=top, mirror=mirror, abstain=abstain)
     predictions: list[Prediction] = []
     for pictures in _batches(loaded, files, errors, crops=crops, batch_size=batch_size):
         predictions += _answer(loaded, pictures, asked)
+        if on_batch is not None:
+            on_batch(len(predictions) + len(errors) - num_missing, len(files))
     return predictions, errors

@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float, Inexact
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from odevision.nn.step_error import StageRecorder, refuse_step_error
 from odevision.ode.controller import PIDController
@@ -17,14 +18,18 @@ from odevision.solve import (
     resolve_gradient,
     resolve_solver,
 )
-from odevision.types import Number, State
+from odevision.types import Number
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 class ODEBlock(nn.Module):
     """y(t1) where dy/dt = f(t, y) and y(t0) is the input.
 
+    The input is what `odesolve` takes as a state: a tensor, or tuples, lists and dicts of them.
     Half-precision inputs are raised to float32: the state is a sum of many small increments. Under
-    autocast only the vector field computes in half precision.
+    autocast only the vector field computes in half precision. Where the vector field's parameters
+    are in half precision themselves, so is the whole solve.
 
     Args:
         vector_field: module called as f(t, y), keeping y's shape. With a method `prepare(y)`, what
@@ -98,22 +103,21 @@ class ODEBlock(nn.Module):
         self.last_step_error: Tensor | None = None
         refuse_changing_layers(vector_field)
 
-    def forward(self, y0: State) -> State:
-        """The state at t1, of y0's shape.
+    def forward(self, y0: Any) -> Any:
+        """The state at t1, of y0's structure and shapes.
 
         Raises:
             SolveError: t1 could not be reached.
         """
         return self.solve(y0).y1
 
-    def trajectory(self, y0: State, ts: Float[Tensor, " times"]) -> Inexact[Tensor, "times ..."]:
+    def trajectory(self, y0: Any, ts: Float[Tensor, " times"]) -> Any:
         """The states at the times ts, shape (times, *y0.shape); ts lie between t0 and t1."""
         return self.solve(y0, save_at=ts).ys
 
-    def solve(self, y0: State, save_at: Float[Tensor, " times"] | None = None) -> Solution:
+    def solve(self, y0: Any, save_at: Float[Tensor, " times"] | None = None) -> Solution:
         """The whole Solution; see `odevision.odesolve`."""
-        if y0.dtype in (torch.bfloat16, torch.float16):
-            y0 = y0.float()
+        y0 = self._raised(y0)
         prepare = getattr(self.vector_field, "prepare", None)
         self.last_step_error = None
         recorder = self._recorder() if save_at is None else None
@@ -142,6 +146,14 @@ class ODEBlock(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles take no graph along."""
         return {**super().__getstate__(), "last_step_error": None}
+
+    def _raised(self, y0: Any) -> Any:
+        """The input as the state that is solved for."""
+        parameter = next(self.vector_field.parameters(), None)
+        if parameter is not None and parameter.dtype in _HALF:
+            return y0
+        raised = lambda x: x.float() if isinstance(x, Tensor) and x.dtype in _HALF else x
+        return pytree.tree_map(raised, y0)
 
     def _recorder(self) -> StageRecorder | None:
         """What the vector field is called through where the step error is measured."""

@@ -177,9 +177,7 @@ def integrate(
     while path.t != t1:
         t, y = path.t, path.y1
         if stats.num_steps >= max_steps:
-            cause = f"The solve took max_steps = {max_steps} steps and t1 = {t1:.6g} is still ahead"
-            dt = proposal.dt if math.isfinite(proposal.dt) else None
-            path.error = SolveError(Result.MAX_STEPS, cause, t=t, dt=dt, sample=None)
+            path.error = _out_of_steps(path, f0, proposal, max_steps, t1)
             break
         t_next = route.next(t, proposal.dt)
         if observer is not None:
@@ -243,6 +241,19 @@ def integrate(
     if controller.adaptive and path.error is None:
         path.error = _infinite(path)
     return path
+
+
+def _out_of_steps(
+    path: Trajectory,
+    f0: State | None,
+    proposal: Proposal,
+    max_steps: int,
+    t1: float,
+) -> SolveError:
+    cause = f"The solve took max_steps = {max_steps} steps and t1 = {t1:.6g} is still ahead"
+    dt = proposal.dt if math.isfinite(proposal.dt) else None
+    sample = None if f0 is None else worst_sample(f0)
+    return SolveError(Result.MAX_STEPS, cause, t=path.t, dt=dt, sample=sample, slope=_largest(f0))
 
 
 def _infinite(path: Trajectory) -> SolveError | None:
@@ -325,8 +336,10 @@ def _hopeless(
         if step.f0 is not None and not bool(torch.isfinite(step.f0).all()):
             cause = f"The vector field gave NaN or infinity at t = {step.t0:.6g}"
             return fail(Result.NON_FINITE, cause, worst_sample(step.f0))
-    if isinstance(controller, PIDController) and (
-        abs(proposal.dt) >= max(shortest, controller.dt_min)
+    if (
+        isinstance(controller, PIDController)
+        and abs(proposal.dt) >= max(shortest, controller.dt_min)
+        and not _stands_still(step, proposal)
     ):
         return None
     for i, k in enumerate(step.k):
@@ -343,6 +356,21 @@ def _hopeless(
     ratio = proposal.error_ratio
     cause = f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
     return fail(Result.DT_UNDERFLOW, cause, worst_sample(controller.scaled_error(solver, step)))
+
+
+def _stands_still(step: Step, proposal: Proposal) -> bool:
+    """Whether f is NaN or infinite in a step that, made shorter, would not even move the state.
+
+    Without this a solve could creep up to where f ends: steps that round away have no error.
+    """
+    if not step.converged or math.isfinite(proposal.error_ratio):
+        return False
+    slopes = [k.detach().abs() for k in step.k]
+    largest = torch.stack([k.where(torch.isfinite(k), 0.0) for k in slopes]).amax(0)
+    if not bool(largest.any()):  # at rest: only the time can lead to where f ends
+        return False
+    y, reach = step.y0.detach(), abs(proposal.dt) * largest
+    return bool(((y + reach == y) & (y - reach == y)).all())
 
 
 def _largest(slope: State | None) -> float | None:

@@ -146,7 +146,8 @@ def read_time(name: str, value: Number | Tensor) -> float:
         )
     if mapped(value):
         raise ValueError(_NOT_MAPPED.format(name))
-    time = float(value.detach() if isinstance(value, Tensor) else value)
+    item = getattr(value, "item", None)  # of a tensor, or an array with one entry
+    time = float(value if item is None else item())
     if not math.isfinite(time):
         raise ValueError(f"`{name}` must be finite, got {time}.")
     return time
@@ -316,8 +317,8 @@ def read_save_times(
             f"`save_at` must be of shape (times,), got {shape}. Try batch='independent' where each "
             "sample has times of its own."
         )
-    if isinstance(save_at, Tensor):
-        save_at = save_at.flatten().tolist()
+    if hasattr(save_at, "flatten"):  # a tensor or an array, with or without a dimension
+        save_at = save_at.flatten().tolist()  # pyright: ignore[reportAttributeAccessIssue]
     times = tuple(
         next((e for e in (t0, t1) if abs(t - e) <= slack), t) for t in map(float, save_at)
     )

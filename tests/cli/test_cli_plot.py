@@ -20,6 +20,19 @@ def test_all_pictures_of_a_run_are_written_and_named(
             assert min(image.size) > 400
 
 
+def test_a_run_shorter_than_a_line_of_its_log_has_its_nfe(
+    trained_run: Path, invoke: Callable, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "copy")
+    log = tmp_path / "copy" / "metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if '"event": "train"' not in line))
+    assert len(log.read_text()) < sum(map(len, lines))
+    outcome = invoke("plot", "copy", "--limit", "30", "--out", "pictures")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "pictures" / "nfe.png").is_file()
+
+
 def test_a_checkpoint_without_its_run_has_no_curves_and_says_so(
     trained_run: Path, invoke: Callable, tmp_path: Path
 ) -> None:

@@ -31,6 +31,17 @@ def test_predict_on_a_saved_test_image_equals_evaluate_on_it(
         assert prediction["label"] == max(expected, key=expected.__getitem__)
 
 
+def test_a_terminal_sees_how_far_it_is_and_a_pipe_does_not(
+    trained_run: Path, digits: list[Path], invoke: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("predict", trained_run, *digits, "--batch-size", "2", "--json")
+    assert "answering" not in invoke(*words).err
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    outcome = invoke(*words)
+    assert "answering" in outcome.err and "4/4" in outcome.err
+    assert len(json.loads(outcome.out)["predictions"]) == 4
+
+
 def test_the_document_has_what_the_contract_names(
     trained_run: Path, digits: list[Path], execute: Callable
 ) -> None:

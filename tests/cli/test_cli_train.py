@@ -208,6 +208,7 @@ def test_the_folder_of_the_run_a_file_came_from_is_not_reused(trained_run: Path)
         (["debug", "--model.name", "resnt"], "unknown model `resnt`; did you mean `resnet`?"),
         (["debug", "--data", "cifar11"], "cifar10"),
         (["debug", "mnist"], "one recipe at a time"),
+        (["debug", "--recipe", "mnist"], "`--recipe` must be debug"),
         (["debug", "--data", ""], "`--data` needs a value"),
         (["debug", "--data", "--epochs", "1"], "`--data` needs a value"),
         (["debug", "--data", "mnist", "--data.name", "cifar10"], "mean the same"),

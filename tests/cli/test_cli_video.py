@@ -45,6 +45,16 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_terminal_sees_how_many_videos_are_done(
+    video_run: Path, videos: Path, invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num = len([path for path in videos.rglob("*") if path.is_file()])
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    outcome = invoke("predict", video_run, videos, "--json")
+    assert "watching" in outcome.err and f"/{num}" in outcome.err
+    assert len(json.loads(outcome.out)["predictions"]) == num
+
+
 def test_training_says_what_comes_next(invoke, tmp_path: Path) -> None:
     outcome = invoke(
         "train", "motion", "--epochs", "1", "--data.limit", "20", "--data.batch-size", "8",

@@ -233,6 +233,27 @@ def test_a_slope_that_broadcasts_is_broadcast(library: ModuleType) -> None:
     assert error(ys[-1], start() + 2 * (1.7 - 0.2)) < 1e-12
 
 
+@pytest.mark.parametrize("slope", [2.0, 2])
+def test_a_number_is_a_slope_of_fixed_steps(library: ModuleType, slope: float) -> None:
+    ys = library.odeint(lambda t, y: slope, start(), times(), method="euler")
+    assert error(ys[-1], start() + 2 * (1.7 - 0.2)) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["dopri5", "rk4", "explicit_adams"])
+def test_leading_ones_of_a_slope_are_dropped(library: ModuleType, method: str) -> None:
+    ys = library.odeint(lambda t, y: -y[None], start(), times(), method=method)
+    assert torch.equal(ys, library.odeint(lambda t, y: -y, start(), times(), method=method))
+
+
+@pytest.mark.parametrize("slope", [lambda y: -y[:1], lambda y: -y[0], lambda y: -y.mean()])
+def test_a_slope_of_too_few_entries_is_refused_by_adaptive_steps(
+    library: ModuleType, slope
+) -> None:
+    assert library.odeint(lambda t, y: slope(y), start(), times(), method="rk4").shape[1:] == (2, 2)
+    with pytest.raises((ValueError, RuntimeError), match="shape"):
+        library.odeint(lambda t, y: slope(y), start(), times(), method="dopri5")
+
+
 def test_a_slope_of_another_precision_is_cast(library: ModuleType) -> None:
     ys = library.odeint(lambda t, y: -y.double(), torch.ones(2), times(), rtol=1e-4, atol=1e-4)
     assert ys.dtype == torch.float32

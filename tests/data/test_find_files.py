@@ -66,6 +66,12 @@ def test_folder_without_images_is_refused_by_name(album: Path) -> None:
         find_files([album / "a.png", album / "empty"], IMAGE_SUFFIXES)
 
 
+def test_links_in_circles_name_no_file_twice(album: Path) -> None:
+    (album / "sub" / "again").symlink_to(album, target_is_directory=True)
+    found = names(album, find_files([f"{album}/**/*.png", f"{album}/**/*.webp"], IMAGE_SUFFIXES))
+    assert found == ["a.png", "sub/c.webp"]
+
+
 def test_pattern_without_images_is_refused_by_name(album: Path) -> None:
     with pytest.raises(ValueError, match=r"pattern '.*\*\.bmp', which holds none"):
         find_files([f"{album}/*.bmp"], IMAGE_SUFFIXES)

@@ -43,6 +43,22 @@ def test_an_unreadable_file_is_among_the_errors_by_name(
     assert [path for path, _ in errors] == [str(paths[1])]
 
 
+def test_progress_counts_files_whether_they_can_be_read_or_not(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    paths = _write(tmp_path / "in", 4)
+    paths[1].write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    told: list[tuple[int, int]] = []
+    predict_images(
+        loaded,
+        [tmp_path / "empty", *paths],
+        batch_size=2,
+        on_batch=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(3, 4), (4, 4)]
+
+
 def calibrated(loaded: LoadedModel, calibration: Calibration, **changes: float) -> LoadedModel:
     """The model with a calibration by the energy, which needs no file."""
     values = dataclasses.replace(calibration, unknown_score="energy", **changes).to_dict()

@@ -149,5 +149,31 @@ def test_what_a_field_prepares_once_a_solve_has_its_gradient(options: dict) -> N
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
 
 
+def test_nested_states_go_in_and_out(y0: torch.Tensor) -> None:
+    class Turning(nn.Module):
+        def forward(self, t, y):
+            return {"x": y["v"], "v": -y["x"]}
+
+    block = ODEBlock(Turning(), t1=torch.pi / 2, rtol=1e-6, atol=1e-6)
+    out = block({"x": y0, "v": torch.zeros_like(y0).bfloat16()})
+    torch.testing.assert_close(out["v"], -y0, rtol=1e-4, atol=1e-4)
+    assert out["x"].abs().max() < 1e-4 and out["v"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
+def test_a_field_in_half_precision_is_solved_in_it(
+    y0: torch.Tensor, dtype: torch.dtype, gradient: str
+) -> None:
+    block = ODEBlock(Field(), solver="rk4", num_steps=2, gradient=gradient)
+    expected = block(y0)
+    half = copy.deepcopy(block).to(dtype)
+    out = half(y0.to(dtype))
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
+    out.sum().backward()
+    assert half.vector_field.linear.weight.grad.dtype == dtype
+
+
 def test_the_settings_are_shown() -> None:
     assert "solver=rk4, num_steps=3" in repr(ODEBlock(Field(), solver="rk4", num_steps=3))

@@ -132,6 +132,11 @@ def test_names_and_fields_of_another_kind_are_refused_by_name(batch: Any) -> Non
         odesolve(None, ONE, 0.0, 1.0, batch=batch)  # pyright: ignore[reportArgumentType]
 
 
+def test_arrays_of_one_number_are_a_time() -> None:
+    solution = odesolve(decay, ONE, np.array([0.0]), np.float32(1), save_at=np.array(0.5))
+    assert solution.ts.tolist() == [0.5] and solution.ys.shape == (1, 3, 2)
+
+
 def test_times_of_each_sample_lead_to_independent_solves() -> None:
     saves = torch.tensor([[0.1], [0.2], [0.3]])
     with pytest.raises(ValueError, match=r"shape \(times,\), got \(3, 1\).*batch='independent'"):

@@ -167,7 +167,7 @@ def test_a_successful_solve_under_throw_false_has_no_error() -> None:
 
 @pytest.mark.parametrize(
     "name, sample",
-    [("field later", 2), ("max_steps", None), ("Newton, fixed steps", None)],
+    [("field later", 2), ("max_steps", 0), ("Newton, fixed steps", None)],
 )
 def test_the_worst_sample_is_named_where_there_is_one(name: str, sample: int | None) -> None:
     error = fail(name, throw=False).error
@@ -184,6 +184,36 @@ def test_a_single_sample_has_no_number() -> None:
 def test_the_largest_slope_is_told() -> None:
     error = odesolve(lambda t, y: y * y, Y0, 0, 3, throw=False).error
     assert error.slope > 1e6 and f"largest |f| = {error.slope:.3g}" in str(error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize(
+    "field",
+    [
+        lambda t, y: 1 + 0 * torch.sqrt(1 - y),
+        lambda t, y: torch.where(y > 1, torch.nan, torch.ones_like(y)),
+    ],
+)
+def test_a_solve_that_creeps_up_to_where_the_field_ends_says_nan(field, dtype) -> None:
+    # In float32 a step of 1e-8 leaves a state near 1 where it is, and has no error.
+    error = odesolve(field, torch.zeros(3, 2, dtype=dtype), 0, 2, throw=False).error
+    assert error.result is Result.NON_FINITE and error.t == pytest.approx(1, abs=1e-5)
+    assert "NaN or infinity first came from the vector field at t = " in error.cause
+
+
+def test_a_field_that_ends_off_the_path_is_no_failure() -> None:
+    # The first steps are far too long, and lead to where f is NaN.
+    field = lambda t, y: torch.where(y > 1.5, torch.nan, 20 * (1 - y))
+    y1 = odesolve(field, torch.zeros(2, 2), 0, 3, controller=PIDController(dt0=1.0)).y1
+    torch.testing.assert_close(y1, torch.ones(2, 2), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("batch", ["joint", "independent"])
+def test_a_solve_out_of_steps_tells_the_slope_and_the_sample(batch: str) -> None:
+    field, y0 = lambda t, y: -1e6 * y, torch.tensor([[1.0], [2.0]])
+    error = odesolve(field, y0, 0, 1, max_steps=10, throw=False, batch=batch).error
+    assert error.result is Result.MAX_STEPS and error.slope > 10
+    assert error.sample == {"joint": 1, "independent": 0}[batch]  # the worst, and the first
 
 
 def test_the_stage_that_turned_bad_is_told_apart_from_the_steps_start() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from odevision.compat.torchdiffeq.callbacks import Callbacks
 from odevision.compat.torchdiffeq.flat import FlatState
 from odevision.compat.torchdiffeq.methods import (
+    ADAPTIVE,
+    SCIPY,
     check_method,
     valid_callbacks,
     warn_of_unknown_options,
@@ -81,7 +83,7 @@ def read_inputs(
     start = y0 if flat is None else flat.pack(y0)
     assert isinstance(start, Tensor)
     return Inputs(
-        field=field_of(func, flat),
+        field=field_of(func, flat, broadcasts=method not in (*ADAPTIVE, SCIPY)),
         y0=start,
         t=check_times(t, start),
         method=method,
@@ -130,21 +132,37 @@ def layout_of(y0: Any) -> FlatState | None:
     return FlatState.of(y0)
 
 
-def field_of(func: Callable[..., Any], flat: FlatState | None) -> Callable[[Tensor, State], Any]:
-    """The vector field of a tensor state; it broadcasts and casts slopes where torchdiffeq does."""
+def field_of(
+    func: Callable[..., Any], flat: FlatState | None, *, broadcasts: bool = True
+) -> Callable[[Tensor, State], Any]:
+    """The vector field of a tensor state; casts slopes and drops leading ones as torchdiffeq does.
+
+    Args:
+        func: the caller's.
+        flat: the layout of a tuple state.
+        broadcasts: take slopes of fewer entries, and numbers, as torchdiffeq's fixed steps do.
+    """
     if flat is not None:
         return lambda t, y: flat.pack(func(t, flat.unpack(y)))
 
     def field(t: Tensor, y: State) -> Any:
         slope = func(t, y)
+        if broadcasts and isinstance(slope, int | float):
+            slope = torch.as_tensor(slope, dtype=y.dtype, device=y.device)
         if not isinstance(slope, Tensor) or (slope.shape == y.shape and slope.dtype == y.dtype):
             return slope
         if y.is_complex() or not slope.is_complex():
             slope = slope.to(y.dtype)
-        # The engine refuses what does not broadcast, and says which shapes it saw.
-        if slope.ndim <= y.ndim and all(
-            size in (1, want)
-            for size, want in zip(reversed(slope.shape), reversed(y.shape), strict=False)
+        if slope.ndim > y.ndim and slope.shape[slope.ndim - y.ndim :].numel() == slope.numel():
+            slope = slope.reshape(slope.shape[slope.ndim - y.ndim :])
+        # The engine refuses what does not fit, and says which shapes it saw.
+        if (
+            broadcasts
+            and slope.ndim <= y.ndim
+            and all(
+                size in (1, want)
+                for size, want in zip(reversed(slope.shape), reversed(y.shape), strict=False)
+            )
         ):
             slope = slope.expand(y.shape)
         return slope

@@ -57,12 +57,13 @@ class Failures:
         slope = None if step.f0 is None else float(step.f0[first].abs().max()) / abs(dt)
         self._note(rows.sample[row], _results(step)[row], cause, t=t, dt=dt, slope=slope)
 
-    def note_max_steps(self, rows: Rows, max_steps: int) -> None:
+    def note_max_steps(self, rows: Rows, max_steps: int, *, knows_slopes: bool) -> None:
         """All rows that still run."""
         t, dt, end = (float(rows.in_ode_time(x)[0]) for x in (rows.t, rows.dt, rows.t1))
         cause = f"The solve took max_steps = {max_steps} steps and t1 = {end:.6g} is still ahead"
         results = torch.full_like(rows.sample, RESULTS.index(Result.MAX_STEPS))
-        self._note(rows.sample, results, cause, t=t, dt=dt)
+        slope = float(rows.f0[0].abs().max()) if knows_slopes else None
+        self._note(rows.sample, results, cause, t=t, dt=dt, slope=slope)
 
     def note_overflow(self, y1: State, t1: Float[Tensor, " batch"]) -> None:
         """Samples whose last step overflowed: an error relative to infinity is 0."""

@@ -161,7 +161,9 @@ class _Loop:
     def advance(self, rows: Rows) -> Rows:
         """Attempt one step of all rows; returns those that still run."""
         if self.num_steps >= self.max_steps:
-            self.path.failures.note_max_steps(rows, self.max_steps)
+            self.path.failures.note_max_steps(
+                rows, self.max_steps, knows_slopes=isinstance(self.controller, PIDController)
+            )
             self.write(rows)
             return rows.select(rows.sample[:0])
         self.num_steps += 1
