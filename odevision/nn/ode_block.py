@@ -104,11 +104,14 @@ class ODEBlock(nn.Module):
         refuse_changing_layers(vector_field)
 
     def forward(self, y0: Any) -> Any:
-        """The state at t1, of y0's structure and shapes.
+        """The state at t1, of y0's structure and shapes; a tensor without entries as it is.
 
         Raises:
             SolveError: t1 could not be reached.
         """
+        if isinstance(y0, Tensor) and y0.numel() == 0:  # a batch of nothing
+            self.last_stats, self.last_step_error = Stats(), None
+            return y0
         return self.solve(y0).y1
 
     def trajectory(self, y0: Any, ts: Float[Tensor, " times"]) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from odevision import ODEBlock, odesolve
+from odevision import ODEBlock, create_model, odesolve
 from odevision.nn import ConvField
 
 
@@ -173,6 +173,15 @@ def test_a_field_in_half_precision_is_solved_in_it(
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
     out.sum().backward()
     assert half.vector_field.linear.weight.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["odenet", "odenet-stacked", "resnet"])
+def test_a_batch_of_no_images_has_no_scores(name: str) -> None:
+    model = create_model(name, in_channels=3)
+    for mode in (model.train(), model.eval()):
+        logits = mode(torch.zeros(0, 3, 32, 32))
+        assert logits.shape == (0, 10)
+    assert sum(block.last_stats.nfe_forward for block in model.ode_blocks()) == 0
 
 
 def test_the_settings_are_shown() -> None:
