@@ -18,8 +18,8 @@ def describe_solver(solver: Mapping[str, object]) -> str:
     """Put a solver's settings into words."""
     if not solver:
         return "none"
-    if solver.get("num_steps") is not None:
-        return f"{solver['solver']}, {solver['num_steps']} steps"
+    if (num := solver.get("num_steps")) is not None:
+        return f"{solver['solver']}, {num} step{'' if num == 1 else 's'}"
     return f"{solver['solver']}, rtol {solver['rtol']:g}, atol {solver['atol']:g}"
 
 
@@ -78,7 +78,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table()
     table.add_column(first)
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table
 
 

@@ -198,7 +198,7 @@ class PredictOptions:
 def _show(predictions: Sequence["Prediction"]) -> None:
     table = Table()
     table.add_column("file", overflow="fold")
-    table.add_column("class")
+    table.add_column("class", no_wrap=True)
     table.add_column("probability", justify="right")
     has_more = any(len(prediction.top) > 1 for prediction in predictions)
     if has_more:

@@ -351,7 +351,7 @@ def _watched_text(prediction: "VideoPrediction") -> str:
 def _show(predictions: Sequence["VideoPrediction"]) -> None:
     table = Table()
     table.add_column("video", overflow="fold")
-    table.add_column("class")
+    table.add_column("class", no_wrap=True)
     table.add_column("probability", justify="right")
     has_more = any(len(prediction.top) > 1 for prediction in predictions)
     if has_more:
