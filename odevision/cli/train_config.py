@@ -296,8 +296,8 @@ def read_request(words: Sequence[str], *, description: str) -> TrainRequest:
     named = _peek(words, "--recipe")
     if named not in (None, base.recipe):
         raise UsageError(
-            f"`--recipe` must be {base.recipe}, the run's own name for where it came from, got "
-            f"{named}; try `odevision train {named}`"
+            f"`--recipe` must be {base.recipe}, the recipe that the run came from, got {named!r}"
+            + (f"; try `odevision train {named}`" if named in RECIPES else "; leave it out")
         )
     config = tyro.cli(
         TrainConfig,

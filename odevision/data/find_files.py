@@ -34,10 +34,8 @@ def find_files(
             folders = [] if "**" in str(path) else [match for match in matches if match.is_dir()]
             files = [m for m in matches if _has_ending(m.name, suffixes) and m.is_file()]
             files += [file for folder in folders for file in list_files(folder, suffixes)]
-            # `**` follows links, in circles too: of the names of a file the shortest counts.
-            deepest_first = sorted(files, key=lambda file: len(file.parts), reverse=True)
-            names = {os.path.realpath(file): file for file in deepest_first}
-            files = [file for file in files if names[os.path.realpath(file)] is file]
+            if "**" in str(path):
+                files = _once(files)
         else:
             files = [Path(path)]
         if not files:
@@ -72,6 +70,14 @@ def list_files(folder: str | Path, suffixes: tuple[str, ...]) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += [Path(parent, name) for name in names if _has_ending(name, suffixes)]
     return sorted(files)
+
+
+def _once(files: list[Path]) -> list[Path]:
+    """Without the longer of two ways to a file through linked folders, which may make circles."""
+    place = lambda file: (os.path.realpath(file.parent), file.name)
+    shortest_last = sorted(reversed(files), key=lambda file: -len(file.parts))
+    kept = {place(file): file for file in shortest_last}
+    return [file for file in files if kept[place(file)] is file]
 
 
 def _has_ending(name: str, suffixes: tuple[str, ...]) -> bool:

@@ -28,8 +28,8 @@ class ODEBlock(nn.Module):
 
     The input is what `odesolve` takes as a state: a tensor, or tuples, lists and dicts of them.
     Half-precision inputs are raised to float32: the state is a sum of many small increments. Under
-    autocast only the vector field computes in half precision. Where the vector field's parameters
-    are in half precision themselves, so is the whole solve.
+    autocast only the vector field computes in half precision. Without it they stay as they are
+    where the vector field's parameters are in half precision themselves.
 
     Args:
         vector_field: module called as f(t, y), keeping y's shape. With a method `prepare(y)`, what
@@ -109,9 +109,12 @@ class ODEBlock(nn.Module):
         Raises:
             SolveError: t1 could not be reached.
         """
+        y0 = self._raised(y0)
         if isinstance(y0, Tensor) and y0.numel() == 0:  # a batch of nothing
             self.last_stats, self.last_step_error = Stats(), None
-            return y0
+            # Evaluated all the same: the parameters stay in the graph, where DDP looks for them.
+            t0 = torch.tensor(float(self.t0), device=y0.device)
+            return y0 + 0 * self.vector_field(t0, y0, *self._prepared(y0))
         return self.solve(y0).y1
 
     def trajectory(self, y0: Any, ts: Float[Tensor, " times"]) -> Any:
@@ -121,15 +124,14 @@ class ODEBlock(nn.Module):
     def solve(self, y0: Any, save_at: Float[Tensor, " times"] | None = None) -> Solution:
         """The whole Solution; see `odevision.odesolve`."""
         y0 = self._raised(y0)
-        prepare = getattr(self.vector_field, "prepare", None)
         self.last_step_error = None
-        recorder = self._recorder() if save_at is None else None
+        recorder = self._recorder(y0) if save_at is None else None
         solution = odesolve(
             self.vector_field if recorder is None else recorder,
             y0,
             self.t0,
             self.t1,
-            args=() if prepare is None else tuple(prepare(y0)),
+            args=self._prepared(y0),
             solver=self.solver,
             gradient=self.gradient,
             save_at=save_at,
@@ -150,18 +152,32 @@ class ODEBlock(nn.Module):
         """Copies and pickles take no graph along."""
         return {**super().__getstate__(), "last_step_error": None}
 
+    def _prepared(self, y0: Any) -> tuple[Any, ...]:
+        """What f makes of its weights alone."""
+        prepare = getattr(self.vector_field, "prepare", None)
+        return () if prepare is None else tuple(prepare(y0))
+
     def _raised(self, y0: Any) -> Any:
         """The input as the state that is solved for."""
         parameter = next(self.vector_field.parameters(), None)
-        if parameter is not None and parameter.dtype in _HALF:
-            return y0
-        raised = lambda x: x.float() if isinstance(x, Tensor) and x.dtype in _HALF else x
+        is_half = parameter is not None and parameter.dtype in _HALF
+
+        def raised(x: Any) -> Any:
+            if not isinstance(x, Tensor) or x.dtype not in _HALF:
+                return x
+            return x if is_half and not torch.is_autocast_enabled(x.device.type) else x.float()
+
         return pytree.tree_map(raised, y0)
 
-    def _recorder(self) -> StageRecorder | None:
+    def _recorder(self, y0: Any) -> StageRecorder | None:
         """What the vector field is called through where the step error is measured."""
         if not (self.measures_step_error and self.training and torch.is_grad_enabled()):
             return None
+        if not isinstance(y0, Tensor):
+            raise ValueError(
+                "`measures_step_error` must be False for nested states, got a "
+                f"{type(y0).__name__}. Try one tensor."
+            )
         gradient = self.gradient if isinstance(self.gradient, str) else self.gradient.name
         refuse_step_error(resolve_solver(self.solver), self.num_steps, gradient)
         if self.compile_solve:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +11,7 @@ from odevision.ode.controller import Controller, PIDController, Proposal
 from odevision.ode.event import Crossing, EventWatch
 from odevision.ode.interpolation import Interpolant
 from odevision.ode.route import Route
-from odevision.ode.solution import Result, SolveError, worst_sample
+from odevision.ode.solution import LATEST, Result, SolveError, passed_by_no_step, worst_sample
 from odevision.ode.solver import AbstractSolver, Memory, Step
 from odevision.ode.term import ODETerm
 from odevision.types import State
@@ -168,7 +168,7 @@ def integrate(
     wanted = wanted or Wanted()
     stats, watch, observer = term.stats, wanted.watch, wanted.observer
     route = _route(solver, controller, y0, t0, t1, wanted)
-    path = Trajectory(t0, y0)
+    path, latest = Trajectory(t0, y0), list[Step]()
     memory, f0, proposal = _start(term, solver, controller, route, t0, y0)
     if ahead is not None and f0 is not None:
         f0, proposal = ahead(path, f0, proposal)
@@ -177,7 +177,9 @@ def integrate(
     while path.t != t1:
         t, y = path.t, path.y1
         if stats.num_steps >= max_steps:
-            path.error = _out_of_steps(path, f0, proposal, max_steps, t1)
+            path.error = _out_of_steps(
+                solver, controller, path, latest, f0, proposal, max_steps, t1
+            )
             break
         t_next = route.next(t, proposal.dt)
         if observer is not None:
@@ -190,6 +192,8 @@ def integrate(
         start, end = route.after(t), route.before(t_next)
         step = solver.step(term, start, end, y, f0, memory, all_stages=all_stages)
         stats.num_steps += 1
+        if stats.num_steps > max_steps - LATEST:
+            latest.append(step)
         planned, previous = proposal.dt, proposal
         proposal = _judge(solver, controller, step, proposal)
         ends, root = Ends(term, solver, step), None
@@ -244,16 +248,42 @@ def integrate(
 
 
 def _out_of_steps(
+    solver: AbstractSolver,
+    controller: Controller,
     path: Trajectory,
+    latest: Sequence[Step],
     f0: State | None,
     proposal: Proposal,
     max_steps: int,
     t1: float,
 ) -> SolveError:
+    """The failure of a solve that may not go on. It may read the device.
+
+    A step that rounds away has no error, so that a solve can creep up to where f ends for ever:
+    then that is what is told.
+    """
+    for step in reversed(latest):
+        bad = _bad_stage(solver, step)
+        if bad is not None and abs(bad[0] - t1) < abs(path.t - t1):
+            cause = passed_by_no_step(bad[0], max_steps)
+            dt, slope = step.t1 - step.t0, _largest(step.f0)
+            return SolveError(
+                Result.NON_FINITE, cause, t=path.t, dt=dt, sample=worst_sample(bad[1]), slope=slope
+            )
     cause = f"The solve took max_steps = {max_steps} steps and t1 = {t1:.6g} is still ahead"
     dt = proposal.dt if math.isfinite(proposal.dt) else None
-    sample = None if f0 is None else worst_sample(f0)
+    sample = None
+    if latest and isinstance(controller, PIDController):
+        sample = worst_sample(controller.scaled_error(solver, latest[-1]))
     return SolveError(Result.MAX_STEPS, cause, t=path.t, dt=dt, sample=sample, slope=_largest(f0))
+
+
+def _bad_stage(solver: AbstractSolver, step: Step) -> tuple[float, State] | None:
+    """Time and slope of the first stage at which f was NaN or infinite."""
+    for i, k in enumerate(step.k):
+        if not bool(torch.isfinite(k).all()):
+            return solver.stage_time(step, i), k
+    return None
 
 
 def _infinite(path: Trajectory) -> SolveError | None:
@@ -336,17 +366,14 @@ def _hopeless(
         if step.f0 is not None and not bool(torch.isfinite(step.f0).all()):
             cause = f"The vector field gave NaN or infinity at t = {step.t0:.6g}"
             return fail(Result.NON_FINITE, cause, worst_sample(step.f0))
-    if (
-        isinstance(controller, PIDController)
-        and abs(proposal.dt) >= max(shortest, controller.dt_min)
-        and not _stands_still(step, proposal)
+    if isinstance(controller, PIDController) and (
+        abs(proposal.dt) >= max(shortest, controller.dt_min)
     ):
         return None
-    for i, k in enumerate(step.k):
-        if not bool(torch.isfinite(k).all()):
-            at = solver.stage_time(step, i)
-            cause = f"NaN or infinity first came from the vector field at t = {at:.9g}"
-            return fail(Result.NON_FINITE, cause, worst_sample(k))
+    bad = _bad_stage(solver, step)
+    if bad is not None:
+        cause = f"NaN or infinity first came from the vector field at t = {bad[0]:.9g}"
+        return fail(Result.NON_FINITE, cause, worst_sample(bad[1]))
     if not step.converged:
         cause = "Newton's iteration did not find the stages of an implicit step"
         return fail(Result.NOT_CONVERGED, cause, None)
@@ -356,21 +383,6 @@ def _hopeless(
     ratio = proposal.error_ratio
     cause = f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
     return fail(Result.DT_UNDERFLOW, cause, worst_sample(controller.scaled_error(solver, step)))
-
-
-def _stands_still(step: Step, proposal: Proposal) -> bool:
-    """Whether f is NaN or infinite in a step that, made shorter, would not even move the state.
-
-    Without this a solve could creep up to where f ends: steps that round away have no error.
-    """
-    if not step.converged or math.isfinite(proposal.error_ratio):
-        return False
-    slopes = [k.detach().abs() for k in step.k]
-    largest = torch.stack([k.where(torch.isfinite(k), 0.0) for k in slopes]).amax(0)
-    if not bool(largest.any()):  # at rest: only the time can lead to where f ends
-        return False
-    y, reach = step.y0.detach(), abs(proposal.dt) * largest
-    return bool(((y + reach == y) & (y - reach == y)).all())
 
 
 def _largest(slope: State | None) -> float | None:

@@ -166,6 +166,18 @@ class Solution:
     event_ys: tuple[Any, ...] = ()
 
 
+LATEST = 10
+"""Attempted steps before `max_steps` that are kept, to tell what stopped them."""
+
+
+def passed_by_no_step(t: float, max_steps: int) -> str:
+    """The cause of a failure in front of the time t at which f is NaN or infinite."""
+    return (
+        f"NaN or infinity first came from the vector field at t = {t:.9g}, and no shorter step got "
+        f"past it within max_steps = {max_steps}"
+    )
+
+
 def worst_sample(x: State) -> int | None:
     """Index of the sample with the largest or a non-finite entry; None for a single sample."""
     if x.ndim < 2 or x.shape[0] == 1:

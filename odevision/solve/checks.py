@@ -146,8 +146,11 @@ def read_time(name: str, value: Number | Tensor) -> float:
         )
     if mapped(value):
         raise ValueError(_NOT_MAPPED.format(name))
-    item = getattr(value, "item", None)  # of a tensor, or an array with one entry
-    time = float(value if item is None else item())
+    if isinstance(value, Tensor):
+        value = value.detach()
+    elif hasattr(value, "item"):  # an array with one entry, whatever its dimensions
+        value = value.item()  # pyright: ignore[reportAttributeAccessIssue]
+    time = float(value)
     if not math.isfinite(time):
         raise ValueError(f"`{name}` must be finite, got {time}.")
     return time

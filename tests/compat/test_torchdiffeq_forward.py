@@ -245,6 +245,18 @@ def test_leading_ones_of_a_slope_are_dropped(library: ModuleType, method: str) -
     assert torch.equal(ys, library.odeint(lambda t, y: -y, start(), times(), method=method))
 
 
+@pytest.mark.parametrize("method", ["dopri5", "rk4"])
+@pytest.mark.parametrize(
+    "shape, to", [((1, 3), (3,)), ((1, 1, 3), (1, 3)), ((1, 1), ()), ((), (1,))]
+)
+def test_a_slope_with_all_entries_may_have_other_ones(
+    library: ModuleType, shape: tuple[int, ...], to: tuple[int, ...], method: str
+) -> None:
+    y0 = torch.ones(shape, dtype=DOUBLE)
+    ys = library.odeint(lambda t, y: -y.reshape(to), y0, times(), method=method)
+    assert torch.equal(ys, library.odeint(lambda t, y: -y, y0, times(), method=method))
+
+
 @pytest.mark.parametrize("slope", [lambda y: -y[:1], lambda y: -y[0], lambda y: -y.mean()])
 def test_a_slope_of_too_few_entries_is_refused_by_adaptive_steps(
     library: ModuleType, slope

@@ -72,6 +72,14 @@ def test_links_in_circles_name_no_file_twice(album: Path) -> None:
     assert found == ["a.png", "sub/c.webp"]
 
 
+def test_linked_files_are_files_of_their_own(album: Path) -> None:
+    for number in (1, 2):
+        (album / f"held-{number}.png").symlink_to(album / "a.png")
+    for pattern in ("*.png", "**/*.png"):
+        found = names(album, find_files([f"{album}/{pattern}"], IMAGE_SUFFIXES))
+        assert found == ["a.png", "held-1.png", "held-2.png"]
+
+
 def test_pattern_without_images_is_refused_by_name(album: Path) -> None:
     with pytest.raises(ValueError, match=r"pattern '.*\*\.bmp', which holds none"):
         find_files([f"{album}/*.bmp"], IMAGE_SUFFIXES)

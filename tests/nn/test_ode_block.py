@@ -178,10 +178,37 @@ def test_a_field_in_half_precision_is_solved_in_it(
 @pytest.mark.parametrize("name", ["odenet", "odenet-stacked", "resnet"])
 def test_a_batch_of_no_images_has_no_scores(name: str) -> None:
     model = create_model(name, in_channels=3)
-    for mode in (model.train(), model.eval()):
-        logits = mode(torch.zeros(0, 3, 32, 32))
+    for training in (True, False):
+        model.train(training)
+        logits = model(torch.zeros(0, 3, 32, 32))
         assert logits.shape == (0, 10)
     assert sum(block.last_stats.nfe_forward for block in model.ode_blocks()) == 0
+
+
+def test_a_batch_of_nothing_keeps_the_parameters_in_the_graph() -> None:
+    block, y0 = ODEBlock(Field()), torch.zeros(0, 3)
+    out = block(y0)
+    assert out.shape == (0, 3) and out is not y0
+    out.sum().backward()
+    assert block.vector_field.linear.weight.grad.abs().max() == 0
+    assert block(y0.bfloat16()).dtype == torch.float32
+
+
+def test_half_precision_under_autocast_keeps_a_float32_state(y0: torch.Tensor) -> None:
+    block = ODEBlock(Field()).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert block(y0.bfloat16()).dtype == torch.float32
+
+
+def test_a_nested_state_has_no_step_error(y0: torch.Tensor) -> None:
+    class Decay(nn.Module):
+        def forward(self, t, y):
+            return {"x": -y["x"]}
+
+    block = ODEBlock(Decay(), solver="rk4", num_steps=2, gradient="direct")
+    block.measures_step_error = True
+    with pytest.raises(ValueError, match="`measures_step_error` must be False for nested states"):
+        block({"x": y0})
 
 
 def test_the_settings_are_shown() -> None:

@@ -186,7 +186,11 @@ def test_the_largest_slope_is_told() -> None:
     assert error.slope > 1e6 and f"largest |f| = {error.slope:.3g}" in str(error)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+each_batch = pytest.mark.parametrize("batch", ["joint", "independent"])
+
+
+@each_batch
+@pytest.mark.parametrize("starts", [[0.0, 0.0], [-5.0, 0.0]])
 @pytest.mark.parametrize(
     "field",
     [
@@ -194,26 +198,47 @@ def test_the_largest_slope_is_told() -> None:
         lambda t, y: torch.where(y > 1, torch.nan, torch.ones_like(y)),
     ],
 )
-def test_a_solve_that_creeps_up_to_where_the_field_ends_says_nan(field, dtype) -> None:
+def test_a_solve_that_creeps_up_to_where_the_field_ends_says_nan(field, starts, batch) -> None:
     # In float32 a step of 1e-8 leaves a state near 1 where it is, and has no error.
-    error = odesolve(field, torch.zeros(3, 2, dtype=dtype), 0, 2, throw=False).error
-    assert error.result is Result.NON_FINITE and error.t == pytest.approx(1, abs=1e-5)
+    y0 = torch.tensor(starts)[:, None]
+    error = odesolve(field, y0, 0, 2, throw=False, batch=batch, max_steps=300).error
+    assert error.result is Result.NON_FINITE and error.t == pytest.approx(1, abs=1e-4)
+    assert error.sample == starts.index(0.0) and error.slope == pytest.approx(1)
     assert "NaN or infinity first came from the vector field at t = " in error.cause
 
 
-def test_a_field_that_ends_off_the_path_is_no_failure() -> None:
-    # The first steps are far too long, and lead to where f is NaN.
-    field = lambda t, y: torch.where(y > 1.5, torch.nan, 20 * (1 - y))
-    y1 = odesolve(field, torch.zeros(2, 2), 0, 3, controller=PIDController(dt0=1.0)).y1
-    torch.testing.assert_close(y1, torch.ones(2, 2), rtol=1e-3, atol=1e-3)
+@each_batch
+def test_each_sample_that_creeps_is_told_apart_from_one_that_is_stiff(batch: str) -> None:
+    def field(t, y):
+        return torch.stack([1 + 0 * torch.sqrt(1 - y[:, 0]), -1e6 * y[:, 1]], dim=1)
+
+    y0 = torch.tensor([[-9.0, 1.0], [0.0, 0.0]])  # stiff, and at the end of the field at t = 1
+    solution = odesolve(field, y0, 0, 2, throw=False, batch=batch, max_steps=300)
+    if batch == "independent":
+        assert solution.result == (Result.MAX_STEPS, Result.NON_FINITE)
+    else:  # far from that end at t = 0.001
+        assert solution.error.result is Result.MAX_STEPS and solution.error.sample == 0
 
 
-@pytest.mark.parametrize("batch", ["joint", "independent"])
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("solver", ["tsit5", "dopri5", "bosh3", "heun"])
+def test_a_solve_that_rests_where_the_field_ends_is_no_failure(solver: str, dtype) -> None:
+    # A tank that empties: once y is 1 its slope is 0, and NaN for a step that goes too far.
+    for start in torch.linspace(1.5, 3.4, 12, dtype=dtype):
+        field = lambda t, y: -torch.sqrt(y - 1)
+        y1 = odesolve(field, start.reshape(1, 1), 0, 6, solver=solver).y1
+        assert abs(float(y1) - 1) < 0.01
+
+
+@each_batch
 def test_a_solve_out_of_steps_tells_the_slope_and_the_sample(batch: str) -> None:
-    field, y0 = lambda t, y: -1e6 * y, torch.tensor([[1.0], [2.0]])
-    error = odesolve(field, y0, 0, 1, max_steps=10, throw=False, batch=batch).error
-    assert error.result is Result.MAX_STEPS and error.slope > 10
-    assert error.sample == {"joint": 1, "independent": 0}[batch]  # the worst, and the first
+    # The first takes all the steps, the second has the larger slope.
+    field = lambda t, y: torch.stack([10 * torch.sin(1e4 * t + y[0]), 0 * y[1] + 1000])
+    if batch == "independent":
+        field = lambda t, y: 10 * torch.sin(1e4 * t + y)
+    error = odesolve(field, torch.zeros(2, 1), 0, 1, max_steps=50, throw=False, batch=batch).error
+    assert error.result is Result.MAX_STEPS and error.sample == 0
+    assert error.slope == pytest.approx(1000) if batch == "joint" else 0 < error.slope <= 10
 
 
 def test_the_stage_that_turned_bad_is_told_apart_from_the_steps_start() -> None:

@@ -135,7 +135,7 @@ def layout_of(y0: Any) -> FlatState | None:
 def field_of(
     func: Callable[..., Any], flat: FlatState | None, *, broadcasts: bool = True
 ) -> Callable[[Tensor, State], Any]:
-    """The vector field of a tensor state; casts slopes and drops leading ones as torchdiffeq does.
+    """The vector field of a tensor state; slopes are cast and shaped where torchdiffeq does that.
 
     Args:
         func: the caller's.
@@ -153,17 +153,15 @@ def field_of(
             return slope
         if y.is_complex() or not slope.is_complex():
             slope = slope.to(y.dtype)
-        if slope.ndim > y.ndim and slope.shape[slope.ndim - y.ndim :].numel() == slope.numel():
-            slope = slope.reshape(slope.shape[slope.ndim - y.ndim :])
+        extra = max(slope.ndim - y.ndim, 0)
+        if slope.shape[extra:].numel() == slope.numel():
+            slope = slope.reshape(slope.shape[extra:])
+        fits = slope.ndim <= y.ndim and all(
+            size in (1, want)
+            for size, want in zip(reversed(slope.shape), reversed(y.shape), strict=False)
+        )
         # The engine refuses what does not fit, and says which shapes it saw.
-        if (
-            broadcasts
-            and slope.ndim <= y.ndim
-            and all(
-                size in (1, want)
-                for size, want in zip(reversed(slope.shape), reversed(y.shape), strict=False)
-            )
-        ):
+        if fits and (broadcasts or slope.numel() == y.numel()):
             slope = slope.expand(y.shape)
         return slope
 

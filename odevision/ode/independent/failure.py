@@ -1,6 +1,7 @@
 """Which samples of a solve failed, and why. A failure may read from the device."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,7 +11,7 @@ from odevision.ode.controller import ConstantController, PIDController
 from odevision.ode.independent.attempt import Attempt
 from odevision.ode.independent.control import Tolerances, error_ratio
 from odevision.ode.independent.rows import Rows, chosen, finite_rows
-from odevision.ode.solution import Result, SolveError
+from odevision.ode.solution import Result, SolveError, passed_by_no_step
 from odevision.ode.solver import AbstractSolver, Step
 from odevision.types import State
 
@@ -57,12 +58,35 @@ class Failures:
         slope = None if step.f0 is None else float(step.f0[first].abs().max()) / abs(dt)
         self._note(rows.sample[row], _results(step)[row], cause, t=t, dt=dt, slope=slope)
 
-    def note_max_steps(self, rows: Rows, max_steps: int, *, knows_slopes: bool) -> None:
-        """All rows that still run."""
+    def note_max_steps(
+        self,
+        rows: Rows,
+        latest: Sequence[tuple[Rows, Attempt]],
+        solver: AbstractSolver,
+        max_steps: int,
+    ) -> None:
+        """All rows that still run, after the latest steps that were attempted.
+
+        A step that rounds away has no error, so that a row can creep up to where f ends for ever:
+        then that is what is told.
+        """
         t, dt, end = (float(rows.in_ode_time(x)[0]) for x in (rows.t, rows.dt, rows.t1))
         cause = f"The solve took max_steps = {max_steps} steps and t1 = {end:.6g} is still ahead"
-        results = torch.full_like(rows.sample, RESULTS.index(Result.MAX_STEPS))
-        slope = float(rows.f0[0].abs().max()) if knows_slopes else None
+        is_blocked, slope = torch.zeros_like(rows.sample, dtype=torch.bool), None
+        for before, attempt in latest:
+            row = torch.searchsorted(before.sample, rows.sample)  # what runs now ran then
+            step, first = attempt.step, int(row[0])
+            slope = None if step.f0 is None else float(rows.f0[0].abs().max())
+            finite = torch.stack([finite_rows(k) for k in step.k]).all(0)
+            bad = ~finite.index_select(0, row) & (attempt.t_next.index_select(0, row) > rows.t)
+            is_blocked |= bad
+            share = _bad_share(solver, step, first)
+            if bool(bad[0]) and share is not None:
+                at = before.in_ode_time(before.t + share * attempt.dt)[first]
+                cause = passed_by_no_step(float(at), max_steps)
+        results = torch.where(
+            is_blocked, RESULTS.index(Result.NON_FINITE), RESULTS.index(Result.MAX_STEPS)
+        )
         self._note(rows.sample, results, cause, t=t, dt=dt, slope=slope)
 
     def note_overflow(self, y1: State, t1: Float[Tensor, " batch"]) -> None:
@@ -114,10 +138,10 @@ def _cause(
     finite = lambda x: bool(torch.isfinite(x[row]).all())
     if not finite(step.y0):
         return "The state is NaN or infinite"
-    for i, k in enumerate(step.k):
-        if not finite(k):
-            at = t + solver.stage_time(step, i) * dt
-            return f"NaN or infinity first came from the vector field at t = {at:.9g}"
+    share = _bad_share(solver, step, row)
+    if share is not None:
+        at = t + share * dt
+        return f"NaN or infinity first came from the vector field at t = {at:.9g}"
     if not step.converged:
         return "Newton's iteration did not find the stages of an implicit step"
     if not finite(step.y1):
@@ -125,3 +149,11 @@ def _cause(
     assert isinstance(controller, PIDController)  # other steps are rejected by Newton only
     ratio = float(error_ratio(controller, solver, step, tolerances)[row])
     return f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
+
+
+def _bad_share(solver: AbstractSolver, step: Step, row: int) -> float | None:
+    """Share of the step at whose stage f was first NaN or infinite for this row."""
+    for i, k in enumerate(step.k):
+        if not bool(torch.isfinite(k[row]).all()):
+            return solver.stage_time(step, i)
+    return None

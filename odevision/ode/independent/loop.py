@@ -26,7 +26,7 @@ from odevision.ode.independent.step import (
     SampleField,
     refuse_past,
 )
-from odevision.ode.solution import Stats
+from odevision.ode.solution import LATEST, Stats
 from odevision.ode.solver import AbstractSolver, Memory
 from odevision.ode.term import ODETerm, check
 from odevision.types import State
@@ -115,6 +115,7 @@ class _Loop:
         self.times, self.watch, self.wanted = times, wanted.watch, wanted
         self.max_steps, self.on_accept = max_steps, on_accept
         self.num_steps, self.nfe, self.memory = 0, 0, Memory()
+        self.latest: list[tuple[Rows, Attempt]] = []
         self._all_started = False
         count = lambda: torch.zeros_like(times.t0, dtype=torch.int64)
         length = lambda: torch.full_like(times.t0, torch.nan)
@@ -161,9 +162,7 @@ class _Loop:
     def advance(self, rows: Rows) -> Rows:
         """Attempt one step of all rows; returns those that still run."""
         if self.num_steps >= self.max_steps:
-            self.path.failures.note_max_steps(
-                rows, self.max_steps, knows_slopes=isinstance(self.controller, PIDController)
-            )
+            self.path.failures.note_max_steps(rows, self.latest, self.solver, self.max_steps)
             self.write(rows)
             return rows.select(rows.sample[:0])
         self.num_steps += 1
@@ -184,6 +183,8 @@ class _Loop:
             times=self.times,
             watch=self.watch,
         )
+        if self.num_steps > self.max_steps - LATEST:
+            self.latest.append((rows, attempt))
         self.nfe += term.stats.nfe_forward
         rows, f1 = self._end_slopes(rows, attempt)
         if rows.landing is not None and any(attempt.counts.roots):
