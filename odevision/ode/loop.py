@@ -168,7 +168,8 @@ def integrate(
     wanted = wanted or Wanted()
     stats, watch, observer = term.stats, wanted.watch, wanted.observer
     route = _route(solver, controller, y0, t0, t1, wanted)
-    path, latest = Trajectory(t0, y0), list[Step]()
+    path = Trajectory(t0, y0)
+    latest: list[Step] = []
     memory, f0, proposal = _start(term, solver, controller, route, t0, y0)
     if ahead is not None and f0 is not None:
         f0, proposal = ahead(path, f0, proposal)
@@ -192,7 +193,7 @@ def integrate(
         start, end = route.after(t), route.before(t_next)
         step = solver.step(term, start, end, y, f0, memory, all_stages=all_stages)
         stats.num_steps += 1
-        if stats.num_steps > max_steps - LATEST:
+        if controller.adaptive and stats.num_steps > max_steps - LATEST:
             latest.append(step)
         planned, previous = proposal.dt, proposal
         proposal = _judge(solver, controller, step, proposal)

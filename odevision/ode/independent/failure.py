@@ -65,18 +65,18 @@ class Failures:
         solver: AbstractSolver,
         max_steps: int,
     ) -> None:
-        """All rows that still run, after the latest steps that were attempted.
+        """All rows that still run, after the latest steps, of those that adapt, were attempted.
 
         A step that rounds away has no error, so that a row can creep up to where f ends for ever:
         then that is what is told.
         """
         t, dt, end = (float(rows.in_ode_time(x)[0]) for x in (rows.t, rows.dt, rows.t1))
         cause = f"The solve took max_steps = {max_steps} steps and t1 = {end:.6g} is still ahead"
-        is_blocked, slope = torch.zeros_like(rows.sample, dtype=torch.bool), None
+        slope = float(rows.f0[0].abs().max()) if latest else None
+        is_blocked = torch.zeros_like(rows.sample, dtype=torch.bool)
         for before, attempt in latest:
             row = torch.searchsorted(before.sample, rows.sample)  # what runs now ran then
             step, first = attempt.step, int(row[0])
-            slope = None if step.f0 is None else float(rows.f0[0].abs().max())
             finite = torch.stack([finite_rows(k) for k in step.k]).all(0)
             bad = ~finite.index_select(0, row) & (attempt.t_next.index_select(0, row) > rows.t)
             is_blocked |= bad

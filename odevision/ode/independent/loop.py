@@ -183,7 +183,8 @@ class _Loop:
             times=self.times,
             watch=self.watch,
         )
-        if self.num_steps > self.max_steps - LATEST:
+        adapts = isinstance(self.controller, PIDController)
+        if adapts and self.num_steps > self.max_steps - LATEST:
             self.latest.append((rows, attempt))
         self.nfe += term.stats.nfe_forward
         rows, f1 = self._end_slopes(rows, attempt)
