@@ -18,6 +18,7 @@ from odevision.ode.compiled import CompiledRungeKutta, bind, measured, scaled_st
 from odevision.ode.controller import Controller, PIDController, Proposal, without_start
 from odevision.ode.loop import AcceptedStep, Ahead, OnAccept, Trajectory, Wanted
 from odevision.ode.runge_kutta import ExplicitRungeKutta
+from odevision.ode.solution import LATEST
 from odevision.ode.solver import AbstractSolver, Memory
 from odevision.ode.state import StateLayout
 from odevision.ode.term import ODETerm
@@ -112,7 +113,8 @@ class _Loop:
         evaluations = STEPS_A_CALL * (self.solver.base.tableau.num_stages - 1)
         direction = math.copysign(1.0, t1 - t0)
         tick = 4 * sys.float_info.epsilon * max(abs(t0), abs(t1))
-        limit = float(self.max_steps - term.stats.num_steps)
+        # The ordinary loop makes the last steps that are allowed: it can tell what stopped them.
+        limit = float(self.max_steps - LATEST - term.stats.num_steps)
         settings = torch.tensor([t1, direction, tick, limit], dtype=torch.float64).to(y.device)
         now = _Control(t0, abs(proposal.dt))
         control = torch.tensor(now, dtype=torch.float64).to(y.device)
