@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from odevision.nn.ode_block import prepared
 from odevision.ode.solution import Stats
 from odevision.solve import (
     Gradient,
@@ -144,8 +145,7 @@ class GapODE(nn.Module):
 
     def prepare(self, y: State) -> tuple[Any, ...]:
         """What f makes of its weights alone, once for many gaps; goes first among `args`."""
-        prepare = getattr(self.vector_field, "prepare", None)
-        return () if prepare is None else tuple(prepare(y))
+        return prepared(self.vector_field, y)
 
     def num_pieces(self, gaps: Float[Tensor, "batch time"]) -> list[int]:
         """Pieces for each frame's gaps: how often the longest takes `max_step`; one host read.

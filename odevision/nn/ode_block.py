@@ -23,6 +23,17 @@ from odevision.types import Number
 _HALF = (torch.bfloat16, torch.float16)
 
 
+def prepared(vector_field: nn.Module, y0: Any) -> tuple[Any, ...]:
+    """What f makes of its weights alone, once a solve: its further arguments, if it has `prepare`.
+
+    Args:
+        vector_field: f.
+        y0: the state, for its dtype and device.
+    """
+    prepare = getattr(vector_field, "prepare", None)
+    return () if prepare is None else tuple(prepare(y0))
+
+
 class ODEBlock(nn.Module):
     """y(t1) where dy/dt = f(t, y) and y(t0) is the input.
 
@@ -109,12 +120,12 @@ class ODEBlock(nn.Module):
         Raises:
             SolveError: t1 could not be reached.
         """
-        y0 = self._raised(y0)
         if isinstance(y0, Tensor) and y0.numel() == 0:  # a batch of nothing
             self.last_stats, self.last_step_error = Stats(), None
+            y0 = self._raised(y0)
             # Evaluated all the same: the parameters stay in the graph, where DDP looks for them.
             t0 = torch.tensor(float(self.t0), device=y0.device)
-            return y0 + 0 * self.vector_field(t0, y0, *self._prepared(y0))
+            return y0 + 0 * self.vector_field(t0, y0, *prepared(self.vector_field, y0))
         return self.solve(y0).y1
 
     def trajectory(self, y0: Any, ts: Float[Tensor, " times"]) -> Any:
@@ -131,7 +142,7 @@ class ODEBlock(nn.Module):
             y0,
             self.t0,
             self.t1,
-            args=self._prepared(y0),
+            args=prepared(self.vector_field, y0),
             solver=self.solver,
             gradient=self.gradient,
             save_at=save_at,
@@ -152,19 +163,14 @@ class ODEBlock(nn.Module):
         """Copies and pickles take no graph along."""
         return {**super().__getstate__(), "last_step_error": None}
 
-    def _prepared(self, y0: Any) -> tuple[Any, ...]:
-        """What f makes of its weights alone."""
-        prepare = getattr(self.vector_field, "prepare", None)
-        return () if prepare is None else tuple(prepare(y0))
-
     def _raised(self, y0: Any) -> Any:
         """The input as the state that is solved for."""
-        parameter = next(self.vector_field.parameters(), None)
-        is_half = parameter is not None and parameter.dtype in _HALF
 
         def raised(x: Any) -> Any:
             if not isinstance(x, Tensor) or x.dtype not in _HALF:
                 return x
+            parameter = next(self.vector_field.parameters(), None)
+            is_half = parameter is not None and parameter.dtype in _HALF
             return x if is_half and not torch.is_autocast_enabled(x.device.type) else x.float()
 
         return pytree.tree_map(raised, y0)

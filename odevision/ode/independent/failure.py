@@ -76,14 +76,13 @@ class Failures:
         is_blocked = torch.zeros_like(rows.sample, dtype=torch.bool)
         for before, attempt in latest:
             row = torch.searchsorted(before.sample, rows.sample)  # what runs now ran then
-            step, first = attempt.step, int(row[0])
-            finite = torch.stack([finite_rows(k) for k in step.k]).all(0)
-            bad = ~finite.index_select(0, row) & (attempt.t_next.index_select(0, row) > rows.t)
-            is_blocked |= bad
-            share = _bad_share(solver, step, first)
-            if bool(bad[0]) and share is not None:
-                at = before.in_ode_time(before.t + share * attempt.dt)[first]
-                cause = passed_by_no_step(float(at), max_steps)
+            for i, k in reversed([*enumerate(attempt.step.k)]):  # the first stage has the last word
+                at = before.t + solver.stage_time(attempt.step, i) * attempt.dt
+                at = at.index_select(0, row)
+                bad = ~finite_rows(k).index_select(0, row) & (at > rows.t)
+                is_blocked |= bad
+                if bool(bad[0]):
+                    cause = passed_by_no_step(float(rows.in_ode_time(at)[0]), max_steps)
         results = torch.where(
             is_blocked, RESULTS.index(Result.NON_FINITE), RESULTS.index(Result.MAX_STEPS)
         )
@@ -138,10 +137,10 @@ def _cause(
     finite = lambda x: bool(torch.isfinite(x[row]).all())
     if not finite(step.y0):
         return "The state is NaN or infinite"
-    share = _bad_share(solver, step, row)
-    if share is not None:
-        at = t + share * dt
-        return f"NaN or infinity first came from the vector field at t = {at:.9g}"
+    for i, k in enumerate(step.k):
+        if not finite(k):
+            at = t + solver.stage_time(step, i) * dt
+            return f"NaN or infinity first came from the vector field at t = {at:.9g}"
     if not step.converged:
         return "Newton's iteration did not find the stages of an implicit step"
     if not finite(step.y1):
@@ -149,11 +148,3 @@ def _cause(
     assert isinstance(controller, PIDController)  # other steps are rejected by Newton only
     ratio = float(error_ratio(controller, solver, step, tolerances)[row])
     return f"The step size vanished: the error stays {ratio:.3g} times the tolerance"
-
-
-def _bad_share(solver: AbstractSolver, step: Step, row: int) -> float | None:
-    """Share of the step at whose stage f was first NaN or infinite for this row."""
-    for i, k in enumerate(step.k):
-        if not bool(torch.isfinite(k[row]).all()):
-            return solver.stage_time(step, i)
-    return None
