@@ -1,7 +1,8 @@
-"""Where clips are taken from: videos decoded once, or ones that are made when asked for."""
+"""Where clips are taken from: videos decoded once, ones that are made when asked for, or both."""
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
@@ -65,3 +66,49 @@ class VideoFiles:
     ) -> UInt8[Tensor, "chosen 3 height width"]:
         """Return some frames of a video; of the file, only these are read."""
         return self.cache.load(self.videos.paths[index]).frames[chosen]
+
+
+class MixedClips:
+    """The clips of one source, then those of another, under the first one's name and labels.
+
+    Args:
+        first: Gives classes, name and split.
+        second: Of the same frame size.
+    """
+
+    def __init__(self, first: ClipSource, second: ClipSource) -> None:
+        """Translate the labels of the second source.
+
+        Raises:
+            ValueError: If the second one has a class that the first one has not.
+        """
+        unknown = [name for name in second.class_names if name not in first.class_names]
+        if unknown:
+            raise ValueError(
+                f"The classes of {second.name} must be among those of {first.name}, got "
+                f"{', '.join(unknown)}, where {first.name} has {', '.join(first.class_names[:10])}."
+            )
+        self._parts = first, second
+        self.class_names, self.name, self.split = first.class_names, first.name, first.split
+        translated = torch.tensor([first.class_names.index(name) for name in second.class_names])
+        self.labels = torch.cat([first.labels, translated[second.labels]])
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.labels)
+
+    def _find(self, index: int) -> tuple[ClipSource, int]:
+        first, second = self._parts
+        return (first, index) if index < len(first) else (second, index - len(first))
+
+    def seconds(self, index: int) -> Float64[Tensor, " frames"]:
+        """Return the times of a clip's frames, rising from 0."""
+        source, own = self._find(index)
+        return source.seconds(own)
+
+    def frames(
+        self, index: int, chosen: Int64[Tensor, " chosen"]
+    ) -> UInt8[Tensor, "chosen 3 height width"]:
+        """Return some frames of a clip."""
+        source, own = self._find(index)
+        return source.frames(own, chosen)

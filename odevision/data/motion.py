@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from odevision.data.clip_sampling import ClipSampling, sample_clip
 from odevision.data.hashing import hash_integer
+from odevision.data.made_clips import made_clips
 from odevision.data.video_frame import Frame
 from odevision.data.video_writer import write_video
 
@@ -113,16 +114,8 @@ def load_motion(
     Raises:
         ValueError: If the fraction is out of range.
     """
-    if not 0 < validation_fraction < 1:
-        raise ValueError(
-            f"`validation_fraction` must be between 0 and 1 (both excluded), got "
-            f"{validation_fraction}. Try 0.1."
-        )
-    numbers = torch.arange(NUM_MOTION["test" if split == "test" else "train"])
-    if split != "test":
-        num_training = round((1 - validation_fraction) * len(numbers))
-        numbers = numbers[:num_training] if split == "train" else numbers[num_training:]
-    return MotionSet(split, numbers[:limit])
+    numbers = made_clips(split, NUM_MOTION, validation_fraction=validation_fraction, limit=limit)
+    return MotionSet(split, numbers)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,6 +15,7 @@ import torch
 
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_source import ClipSource, VideoFiles
+from odevision.data.exercises.exercise_set import EXERCISE_CLASSES, load_exercises
 from odevision.data.frame_cache import FrameCache
 from odevision.data.hmdb51 import load_hmdb51
 from odevision.data.locate import DataNotFoundError, cache_folder
@@ -30,6 +31,7 @@ from odevision.data.video_set import VideoSet, carve_validation_groups, refuse_l
 
 VIDEO_DATASETS: dict[str, str] = {
     "motion": "4,000 + 1,000 clips made here, 32 x 32: how things move, told by no single frame",
+    "exercises": "1,000 + 200 clips of drawn people made here, of any size: the classes of ucf5",
     "ucf5": "five classes of UCF101: squats, boxing, juggling, jumping jacks, lunges",
     "ucf101": "13,320 clips of 101 actions in three official splits (Soomro et al. 2012)",
     "hmdb51": "6,766 clips of 51 actions in three official splits (Kuehne et al. 2011)",
@@ -59,6 +61,8 @@ def video_class_names(
     """
     if name == "motion":
         return MOTION_CLASSES
+    if name == "exercises":
+        return EXERCISE_CLASSES
     try:
         return _list(name, "train", data_root, split_index).class_names
     except NoRowsError:  # all rows of a list count
@@ -109,6 +113,10 @@ def load_video_split(
                 f"{preprocessing.height} and {preprocessing.width}."
             )
         return load_motion(split, validation_fraction=validation_fraction, limit=limit)
+    if name == "exercises":
+        return load_exercises(
+            split, preprocessing.size, validation_fraction=validation_fraction, limit=limit
+        )
     if split == "test":
         videos = _list(name, "test", data_root, split_index)
         with contextlib.suppress(NoRowsError):  # a list of the test alone

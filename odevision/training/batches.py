@@ -10,6 +10,8 @@ from torch import Tensor
 
 from odevision.data.clip_loader import ClipLoader
 from odevision.data.clip_preprocessing import ClipPreprocessing
+from odevision.data.clip_source import MixedClips
+from odevision.data.exercises.exercise_set import ExerciseSet
 from odevision.data.loader import BatchLoader
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.sources import dataset_info, load_split, preprocessing_for
@@ -141,6 +143,10 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
         for split in ("train", "validation")
     )
     _check_model(config, len(training.class_names), 3)
+    if data.exercises:
+        num = min(data.exercises, data.limit or data.exercises)
+        drawn = ExerciseSet("train", torch.arange(num), preprocessing.size)
+        training = MixedClips(training, drawn)
     return TrainingData(
         training=ClipLoader(
             training,

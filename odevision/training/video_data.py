@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from odevision.data.clip_augmentation import ClipAugmentation
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_sampling import ClipSampling
+from odevision.data.exercises.exercise_set import NUM_EXERCISES
 from odevision.training.strict import check_range
 
 
@@ -27,7 +28,9 @@ class VideoDataConfig:
         validation_frames: frames of a validation clip at most, from the middle of the video; None
             takes the whole video, as `odevision evaluate` does.
         augmentation: random changes of the training clips.
-        limit: use so many training and validation videos at most (for a quick trial).
+        exercises: so many clips of drawn people (`odevision.data.exercises`) are trained on beside
+            the videos, the same in every epoch; for data sets with the classes of ucf5.
+        limit: use so many training, drawn and validation clips at most (for a quick trial).
         cache_dir: where decoded frames are kept; None takes the user's cache folder.
     """
 
@@ -40,6 +43,7 @@ class VideoDataConfig:
     sampling: ClipSampling = field(default_factory=ClipSampling)
     validation_frames: int | None = None
     augmentation: ClipAugmentation = field(default_factory=ClipAugmentation)
+    exercises: int = 0
     limit: int | None = None
     cache_dir: str | None = None
 
@@ -51,6 +55,7 @@ class VideoDataConfig:
         check_range("data.height", self.height, least=1)
         check_range("data.width", self.width, least=1)
         check_range("data.validation_frames", self.validation_frames, least=1)
+        check_range("data.exercises", self.exercises, least=0, most=NUM_EXERCISES["train"])
         check_range("data.limit", self.limit, least=1)
         self.augmentation.check_frames(self.height, self.width)
 

@@ -1,0 +1,105 @@
+"""`exercises`: labeled clips of drawn people, made when asked for, with the classes of `ucf5`."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from torch import Tensor
+
+from odevision.data.exercises.body import draw_body
+from odevision.data.exercises.drawing import draw_clip, draw_view
+from odevision.data.exercises.draws import Draws
+from odevision.data.exercises.movements import MOVEMENTS
+from odevision.data.hashing import hash_integer
+from odevision.data.made_clips import made_clips
+
+EXERCISE_CLASSES = tuple(MOVEMENTS)
+FRAMES_PER_SECOND = 12.5
+NUM_FRAMES = 64
+
+NUM_EXERCISES = {"train": 1_000, "test": 200}
+"""Clips of each official split."""
+
+_SPLIT_SEED = {"train": 1, "test": 2}
+_IS_CLOSE = (0.05, 0.6, 0.75, 0.2, 0.05)
+"""How likely only the upper half of a person is to be seen, by class."""
+
+_FACES = (0.0, 0.0, 0.85, 0.0, 0.0)
+"""How likely someone faces the camera, where the others stand in any direction."""
+
+
+class ExerciseSet:
+    """Clips of drawn people; a `ClipSource`. Clip k is the same in every run.
+
+    Args:
+        split: "train", "validation" (carved out of train) or "test".
+        indices: Numbers of its clips within the official split; the class is the number modulo 5.
+        size: Height and width of a frame, in pixels.
+    """
+
+    name: str = "exercises"
+    class_names: tuple[str, ...] = EXERCISE_CLASSES
+
+    def __init__(
+        self,
+        split: Literal["train", "validation", "test"],
+        indices: Int64[Tensor, " num"],
+        size: tuple[int, int],
+    ) -> None:
+        """Keep them; clips are drawn when asked for."""
+        self.split: str = split
+        self.indices = indices
+        self.size = size
+        self.labels = indices % len(EXERCISE_CLASSES)
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.labels)
+
+    def seconds(self, index: int) -> Float64[Tensor, " frames"]:
+        """Return the times of a clip's frames."""
+        del index
+        return torch.arange(NUM_FRAMES, dtype=torch.float64) / FRAMES_PER_SECOND
+
+    def frames(
+        self, index: int, chosen: Int64[Tensor, " chosen"]
+    ) -> UInt8[Tensor, "chosen 3 height width"]:
+        """Draw some frames of a clip."""
+        label = int(self.labels[index])
+        official = "test" if self.split == "test" else "train"
+        draws = Draws(hash_integer(_SPLIT_SEED[official], int(self.indices[index])))
+        seconds = self.seconds(index)[chosen].float()
+        body = draw_body(draws)
+        limbs = MOVEMENTS[EXERCISE_CLASSES[label]](draws, seconds, body)
+        view = draw_view(
+            draws,
+            seconds,
+            body.height,
+            self.size,
+            facing=draws.chance(_FACES[label]),
+            close=draws.chance(_IS_CLOSE[label]),
+        )
+        return draw_clip(draws, limbs, view, seconds)
+
+
+def load_exercises(
+    split: Literal["train", "validation", "test"],
+    size: tuple[int, int],
+    *,
+    validation_fraction: float = 0.1,
+    limit: int | None = None,
+) -> ExerciseSet:
+    """Return a split.
+
+    Args:
+        split: "train" and "validation" divide the 1,000 training clips; "test" has 200.
+        size: Height and width of a frame, in pixels.
+        validation_fraction: Share of the training clips, the last of them, for validation, in
+            (0, 1).
+        limit: At most this many clips.
+
+    Raises:
+        ValueError: If the fraction is out of range.
+    """
+    numbers = made_clips(split, NUM_EXERCISES, validation_fraction=validation_fraction, limit=limit)
+    return ExerciseSet(split, numbers, size)
