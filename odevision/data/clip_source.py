@@ -73,21 +73,11 @@ class MixedClips:
 
     Args:
         first: Gives classes, name and split.
-        second: Of the same frame size.
+        second: Of the same frame size, with classes that the first one has, too.
     """
 
     def __init__(self, first: ClipSource, second: ClipSource) -> None:
-        """Translate the labels of the second source.
-
-        Raises:
-            ValueError: If the second one has a class that the first one has not.
-        """
-        unknown = [name for name in second.class_names if name not in first.class_names]
-        if unknown:
-            raise ValueError(
-                f"The classes of {second.name} must be among those of {first.name}, got "
-                f"{', '.join(unknown)}, where {first.name} has {', '.join(first.class_names[:10])}."
-            )
+        """Translate the labels of the second source."""
         self._parts = first, second
         self.class_names, self.name, self.split = first.class_names, first.name, first.split
         translated = torch.tensor([first.class_names.index(name) for name in second.class_names])

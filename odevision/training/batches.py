@@ -11,7 +11,7 @@ from torch import Tensor
 from odevision.data.clip_loader import ClipLoader
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_source import MixedClips
-from odevision.data.exercises.exercise_set import ExerciseSet
+from odevision.data.exercises.exercise_set import EXERCISE_CLASSES, further_exercises
 from odevision.data.loader import BatchLoader
 from odevision.data.preprocessing import Preprocessing
 from odevision.data.sources import dataset_info, load_split, preprocessing_for
@@ -144,9 +144,14 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
     )
     _check_model(config, len(training.class_names), 3)
     if data.exercises:
+        missing = [name for name in EXERCISE_CLASSES if name not in training.class_names]
+        if missing:
+            raise ValueError(
+                f"`data.exercises` must be 0 for {data.name}, which lacks the class {missing[0]} "
+                f"of drawn people, got {data.exercises}. Try --data.exercises 0."
+            )
         num = min(data.exercises, data.limit or data.exercises)
-        drawn = ExerciseSet("train", torch.arange(num), preprocessing.size)
-        training = MixedClips(training, drawn)
+        training = MixedClips(training, further_exercises(num, preprocessing.size))
     return TrainingData(
         training=ClipLoader(
             training,

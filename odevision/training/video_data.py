@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from odevision.data.clip_augmentation import ClipAugmentation
 from odevision.data.clip_preprocessing import ClipPreprocessing
 from odevision.data.clip_sampling import ClipSampling
-from odevision.data.exercises.exercise_set import NUM_EXERCISES
 from odevision.training.strict import check_range
 
 
@@ -55,7 +54,7 @@ class VideoDataConfig:
         check_range("data.height", self.height, least=1)
         check_range("data.width", self.width, least=1)
         check_range("data.validation_frames", self.validation_frames, least=1)
-        check_range("data.exercises", self.exercises, least=0, most=NUM_EXERCISES["train"])
+        check_range("data.exercises", self.exercises, least=0)
         check_range("data.limit", self.limit, least=1)
         self.augmentation.check_frames(self.height, self.width)
 

@@ -11,9 +11,13 @@ from odevision.data.clip_source import MixedClips
 from odevision.data.exercises.body import Body, Limb, bend, draw_body, points
 from odevision.data.exercises.drawing import View, draw_clip
 from odevision.data.exercises.draws import Draws
-from odevision.data.exercises.exercise_set import EXERCISE_CLASSES, ExerciseSet, load_exercises
+from odevision.data.exercises.exercise_set import (
+    EXERCISE_CLASSES,
+    ExerciseSet,
+    further_exercises,
+    load_exercises,
+)
 from odevision.data.exercises.movements import MOVEMENTS
-from odevision.data.motion import load_motion
 from odevision.data.ucf101 import UCF5_CLASSES
 from odevision.data.video_sources import load_video_split, video_class_names
 
@@ -52,6 +56,8 @@ def test_splits_have_their_sizes_share_no_clip_and_all_classes_equally() -> None
         "exercises", "test", preprocessing=ClipPreprocessing(height=24, width=32, rate=8.0), limit=7
     )
     assert len(by_name) == 7 and torch.equal(by_name.frames(3, some), test.frames(3, some))
+    further = further_exercises(7, SIZE)
+    assert len(further) == 7 and min(further.indices.tolist()) == 1000
     with pytest.raises(ValueError, match="`validation_fraction` must be between"):
         load_exercises("train", SIZE, validation_fraction=1.0)
 
@@ -205,5 +211,3 @@ def test_clips_of_two_sources_are_one_with_the_labels_of_the_first() -> None:
     assert torch.equal(both.frames(2, some), first.frames(2, some))
     assert torch.equal(both.frames(5, some), drawn.frames(2, some))
     assert torch.equal(both.seconds(9), drawn.seconds(6))
-    with pytest.raises(ValueError, match="classes of exercises must be among those of motion"):
-        MixedClips(load_motion("train", limit=10), drawn)

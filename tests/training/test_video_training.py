@@ -12,6 +12,7 @@ from odevision.data.clip_sampling import ClipSampling
 from odevision.models.odenet import ODENetConfig
 from odevision.models.video import RecurrentVideoNet, VideoODERNNConfig, VideoOnceConfig
 from odevision.models.video_r2plus1d import VideoR2Plus1DConfig
+from odevision.training.batches import load_training_data
 from odevision.training.checkpoint import load_checkpoint, read_card
 from odevision.training.config import DataConfig, OptimizerConfig, TrainConfig, from_yaml, to_yaml
 from odevision.training.loop import train
@@ -144,3 +145,18 @@ def test_a_wrong_number_of_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`model.num_classes` must be 10 for motion, got 5"):
         train(video_config(tmp_path, model=model))
     assert not (tmp_path / "run").exists()
+
+
+def test_drawn_people_are_trained_on_beside_the_videos_and_not_validated(tmp_path: Path) -> None:
+    data = VideoDataConfig(name="exercises", batch_size=4, height=24, width=32, exercises=500)
+    model = VideoODERNNConfig(num_classes=5, stem_width=8, widths=(8,))
+    config = video_config(tmp_path, data=data, model=model)
+    loaded = load_training_data(config, torch.device("cpu"))
+    assert (loaded.training.num_samples, loaded.validation.num_samples) == (1350, 150)
+    few = dataclasses.replace(data, limit=10)
+    loaded = load_training_data(dataclasses.replace(config, data=few), torch.device("cpu"))
+    assert (loaded.training.num_samples, loaded.validation.num_samples) == (20, 10)
+    clips, labels = next(loaded.training.epoch(0))
+    assert clips.frames.shape[2:] == (3, 24, 32) and len(labels) == 4
+    with pytest.raises(ValueError, match=r"`data.exercises` must be 0 for motion, which lacks the"):
+        train(video_config(tmp_path, data=dataclasses.replace(DATA, exercises=5)))

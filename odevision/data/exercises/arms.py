@@ -87,8 +87,8 @@ def juggling_arms(draws: Draws, seconds: Curve, body: Body, trunk: Trunk) -> Arm
         body: whose arms.
         trunk: where the shoulders are.
     """
-    throws, num_balls = draws.between(1.2, 2.6), draws.one_of((3, 3, 3, 4, 5))  # a second
-    across, height = draws.between(0.04, 0.1), draws.between(0.05, 0.16)
+    throws, num_balls = draws.between(2, 4.5), draws.one_of((3, 3, 3, 4, 5))  # a second
+    across, height = draws.between(0.04, 0.12), draws.between(0.06, 0.2)
     apart, low, ahead = (
         draws.between(0.14, 0.24),
         draws.between(-0.38, -0.22),
@@ -100,7 +100,9 @@ def juggling_arms(draws: Draws, seconds: Curve, body: Body, trunk: Trunk) -> Arm
         trunk.at(trunk.neck, ahead, apart + across * phase.cos(), low + height * phase.sin()),
         trunk.at(trunk.neck, ahead, right, low - height * phase.sin()),
     )
-    flight, top = num_balls / throws * draws.between(0.8, 0.95), draws.between(0.3, 0.9)
+    # From one hand to the other; in the air it is as high as it must be to last so long.
+    flight = num_balls / throws
+    top = 9.81 / 8 * (draws.between(0.65, 0.85) * flight) ** 2
     radius, things = draws.between(0.03, 0.06), []
     for number in range(num_balls):
         part = 2 * (seconds / (2 * flight) + number / num_balls + draws.between(0, 0.03)).frac()

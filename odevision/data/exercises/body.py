@@ -123,7 +123,9 @@ class Trunk:
             + parts[:, 2:] * self.spine
         )
 
-    def pair(self, origin: Points, front: Number, aside: Number, up: Number) -> tuple[Points, Points]:
+    def pair(
+        self, origin: Points, front: Number, aside: Number, up: Number
+    ) -> tuple[Points, Points]:
         """Two such places, to the left and to the right."""
         return self.at(origin, front, aside, up), self.at(origin, front, -aside, up)
 
@@ -213,7 +215,9 @@ def bend(
     return start + along * direction + across * out, start + distance * direction
 
 
-def points(like: Curve, forward: Curve | Number, left: Curve | Number, up: Curve | Number) -> Points:
+def points(
+    like: Curve, forward: Curve | Number, left: Curve | Number, up: Curve | Number
+) -> Points:
     """One place a frame.
 
     Args:

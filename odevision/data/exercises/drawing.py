@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -49,7 +50,13 @@ class View:
 
 
 def draw_view(
-    draws: Draws, seconds: Curve, height: float, size: tuple[int, int], *, facing: bool, close: bool
+    draws: Draws,
+    seconds: Curve,
+    height: float,
+    size: tuple[int, int],
+    *,
+    seen_from: Literal["anywhere", "front", "side"],
+    close: bool,
 ) -> View:
     """A camera somewhere around a person; most are held by hand.
 
@@ -58,11 +65,15 @@ def draw_view(
         seconds: times of the frames.
         height: of the person, in meters.
         size: height and width of a frame, in pixels.
-        facing: whether the person faces it, more or less.
+        seen_from: the side of the person that it looks at, more or less.
         close: whether only the upper half of the person is to be seen, more or less.
     """
     rows, columns = size
-    azimuth = math.pi / 2 + draws.between(-0.8, 0.8) if facing else draws.between(0, 2 * math.pi)
+    azimuth = {
+        "anywhere": draws.between(0, 2 * math.pi),
+        "front": math.pi / 2 + draws.between(-0.8, 0.8),
+        "side": draws.one_of((0.0, math.pi)) + draws.between(-0.9, 0.9),
+    }[seen_from]
     elevation = draws.between(-0.1, 0.35) if draws.chance(0.8) else draws.between(0.35, 0.7)
     pixel = rows / 48
     shaking = pixel * draws.one_of((0.0, 0.0, 1.0, 1.0, 4.0)) * draws.between(0.3, 1.2)

@@ -24,8 +24,8 @@ _SPLIT_SEED = {"train": 1, "test": 2}
 _IS_CLOSE = (0.05, 0.6, 0.75, 0.2, 0.05)
 """How likely only the upper half of a person is to be seen, by class."""
 
-_FACES = (0.0, 0.0, 0.85, 0.0, 0.0)
-"""How likely someone faces the camera, where the others stand in any direction."""
+_SEEN_FROM = ("anywhere", "side", "front", "anywhere", "anywhere")
+"""Where most cameras stand, by class: jugglers face them, boxers face their bag."""
 
 
 class ExerciseSet:
@@ -76,7 +76,7 @@ class ExerciseSet:
             seconds,
             body.height,
             self.size,
-            facing=draws.chance(_FACES[label]),
+            seen_from=_SEEN_FROM[label] if draws.chance(0.85) else "anywhere",
             close=draws.chance(_IS_CLOSE[label]),
         )
         return draw_clip(draws, limbs, view, seconds)
@@ -103,3 +103,14 @@ def load_exercises(
     """
     numbers = made_clips(split, NUM_EXERCISES, validation_fraction=validation_fraction, limit=limit)
     return ExerciseSet(split, numbers, size)
+
+
+def further_exercises(num: int, size: tuple[int, int]) -> ExerciseSet:
+    """Return training clips that are in no split, to be trained on beside videos.
+
+    Args:
+        num: How many.
+        size: Height and width of a frame, in pixels.
+    """
+    first = NUM_EXERCISES["train"]
+    return ExerciseSet("train", torch.arange(first, first + num), size)

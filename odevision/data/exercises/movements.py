@@ -71,7 +71,7 @@ def box(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
     )
     trunk = Trunk(body, stance)
     found = limbs(body, stance, trunk, boxing_arms(draws, punches, body, trunk))
-    if draws.chance(0.85):
+    if draws.chance(0.95):
         distance = 1.05 * body.arm + 0.25
         swing = draws.between(0, 0.15) * draws.drift(seconds, 0.4, 1.2)
         aside = 0.05 * draws.drift(seconds)
@@ -87,12 +87,12 @@ def juggle(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
     stance = Stance(
         pelvis=points(
             seconds,
-            0.02 * draws.drift(seconds),
-            0.03 * draws.drift(seconds),
+            draws.between(0, 0.05) * draws.drift(seconds),
+            draws.between(0, 0.08) * draws.drift(seconds),
             body.ankle + _standing(draws, body),
         ),
         lean=draws.between(0, 0.1) + 0.05 * draws.drift(seconds),
-        turn=draws.between(-0.1, 0.1) * draws.drift(seconds),
+        turn=draws.between(0, 0.4) * draws.drift(seconds),
         feet=_feet(seconds, body, (draws.between(0, 0.1), 0), 1.2 * body.hip),
         knees=mirrored(seconds, 1, 0, 0.1),
     )
