@@ -1,6 +1,6 @@
 """Batches of normalized, augmented clips on the device, in an order that resumes exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Int64
@@ -26,7 +26,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        source: ClipSource,
+        source: ClipSource | Callable[[int], ClipSource],
         preprocessing: ClipPreprocessing,
         *,
         sampling: ClipSampling,
@@ -40,7 +40,8 @@ class ClipLoader:
         """Check the arguments.
 
         Args:
-            source: What to serve, at the frame size of `preprocessing`.
+            source: What to serve, at the frame size of `preprocessing`; or as a function of the
+                epoch, counted from 0, where epochs have clips of their own, always as many.
             preprocessing: Normalizes.
             sampling: Which frames of a video make a clip.
             batch_size: Clips a batch.
@@ -54,19 +55,20 @@ class ClipLoader:
         Raises:
             ValueError: If the arguments do not fit each other.
         """
+        self.source = source if isinstance(source, ClipSource) else source(0)
         epochs = Epochs(
-            len(source),
+            len(self.source),
             batch_size=batch_size,
             shuffle=shuffle,
             seed=seed,
             drop_last=drop_last,
             kind="videos",
         )
-        if len(source) == 0:
+        if len(self.source) == 0:
             raise ValueError("`source` must have videos, got an empty one.")
         if augmentation is not None:
             augmentation.check_frames(*preprocessing.size)
-        self.source = source
+        self._source_of = (lambda epoch: source) if isinstance(source, ClipSource) else source
         self.preprocessing = preprocessing
         self.sampling = sampling
         self.epochs = epochs
@@ -112,8 +114,9 @@ class ClipLoader:
     def _serve(
         self, epoch: int, start_batch: int, batches: list[Tensor]
     ) -> Iterator[tuple[Clips, Tensor]]:
+        source = self._source_of(epoch)
         for batch, indices in enumerate(batches, start=start_batch):
-            frames, seconds, mask = self._clips(indices.tolist(), epoch)
+            frames, seconds, mask = self._clips(source, indices.tolist(), epoch)
             frames = frames.to(self.device, non_blocking=True)
             if self.augmentation is not None:
                 key = hash_integer(self.seed, epoch, _AUGMENTATION, batch)
@@ -129,14 +132,16 @@ class ClipLoader:
                 seconds=seconds.to(self.device, non_blocking=True),
                 mask=mask.to(self.device, non_blocking=True),
             )
-            labels = self.source.labels[indices].to(self.device, non_blocking=True)
+            labels = source.labels[indices].to(self.device, non_blocking=True)
             yield clips, labels
 
     def _runs_backwards(self, generator: torch.Generator) -> bool:
         share = 0.0 if self.augmentation is None else self.augmentation.reverse
         return share > 0 and float(torch.rand((), generator=generator)) < share
 
-    def _clips(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _clips(
+        self, source: ClipSource, indices: list[int], epoch: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The frames of some videos, padded to the longest, with their times and the mask."""
         parts, times = [], []
         for index in indices:
@@ -144,9 +149,9 @@ class ClipLoader:
             if self.shuffle:
                 key = hash_integer(self.seed, epoch, _SAMPLING, index)
                 generator = torch.Generator().manual_seed(key)
-            seconds = self.source.seconds(index)
+            seconds = source.seconds(index)
             chosen = sample_clip(seconds, self.sampling, generator)
-            frames, at = self.source.frames(index, chosen), seconds[chosen]
+            frames, at = source.frames(index, chosen), seconds[chosen]
             if generator is not None and self._runs_backwards(generator):
                 frames, at = frames.flip(0), -at.flip(0)
             parts.append(frames)

@@ -78,7 +78,7 @@ class MixedClips:
 
     def __init__(self, first: ClipSource, second: ClipSource) -> None:
         """Translate the labels of the second source."""
-        self._parts = first, second
+        self.first, self.second = first, second
         self.class_names, self.name, self.split = first.class_names, first.name, first.split
         translated = torch.tensor([first.class_names.index(name) for name in second.class_names])
         self.labels = torch.cat([first.labels, translated[second.labels]])
@@ -88,8 +88,8 @@ class MixedClips:
         return len(self.labels)
 
     def _find(self, index: int) -> tuple[ClipSource, int]:
-        first, second = self._parts
-        return (first, index) if index < len(first) else (second, index - len(first))
+        num = len(self.first)
+        return (self.first, index) if index < num else (self.second, index - num)
 
     def seconds(self, index: int) -> Float64[Tensor, " frames"]:
         """Return the times of a clip's frames, rising from 0."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from odevision.data.clip_loader import ClipLoader
 from odevision.data.clip_preprocessing import ClipPreprocessing
-from odevision.data.clip_source import MixedClips
+from odevision.data.clip_source import ClipSource, MixedClips
 from odevision.data.exercises.exercise_set import EXERCISE_CLASSES, further_exercises
 from odevision.data.loader import BatchLoader
 from odevision.data.preprocessing import Preprocessing
@@ -150,11 +150,16 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
                 f"`data.exercises` must be 0 for {data.name}, which lacks the class {missing[0]} "
                 f"of drawn people, got {data.exercises}. Try --data.exercises 0."
             )
-        num = min(data.exercises, data.limit or data.exercises)
-        training = MixedClips(training, further_exercises(num, preprocessing.size))
+    num_drawn = min(data.exercises, data.limit or data.exercises)
+
+    def training_clips(epoch: int) -> ClipSource:
+        if num_drawn == 0:
+            return training
+        return MixedClips(training, further_exercises(num_drawn, preprocessing.size, epoch=epoch))
+
     return TrainingData(
         training=ClipLoader(
-            training,
+            training_clips,
             preprocessing,
             sampling=data.sampling,
             batch_size=data.batch_size,
@@ -162,7 +167,7 @@ def _load_videos(config: TrainConfig, data: VideoDataConfig, device: torch.devic
             augmentation=data.augmentation,
             shuffle=True,
             seed=config.seed,
-            drop_last=len(training) >= data.batch_size,
+            drop_last=len(training) + num_drawn >= data.batch_size,
         ),
         validation=ClipLoader(
             validation,

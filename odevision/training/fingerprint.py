@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from odevision.data.clip_loader import ClipLoader
-from odevision.data.clip_source import VideoFiles
+from odevision.data.clip_source import MixedClips, VideoFiles
 from odevision.data.image_set import ImageSet
 from odevision.data.loader import BatchLoader
 from odevision.training.batches import TrainingData
@@ -34,6 +34,8 @@ def data_fingerprint(data: TrainingData) -> str:
 def _add(digest: "hashlib.blake2b", loader: BatchLoader | ClipLoader) -> None:
     held = loader.image_set if isinstance(loader, BatchLoader) else loader.source
     _add_tensor(digest, held.labels)
+    if isinstance(held, MixedClips):  # the others are made
+        held = held.first
     if isinstance(held, VideoFiles):
         _add_names(digest, held.videos.paths)
     elif isinstance(held, ImageSet) and held.paths is not None:

@@ -28,7 +28,7 @@ class VideoDataConfig:
             takes the whole video, as `odevision evaluate` does.
         augmentation: random changes of the training clips.
         exercises: so many clips of drawn people (`odevision.data.exercises`) are trained on beside
-            the videos, the same in every epoch; for data sets with the classes of ucf5.
+            the videos, others in each epoch; for data sets with the classes of ucf5.
         limit: use so many training, drawn and validation clips at most (for a quick trial).
         cache_dir: where decoded frames are kept; None takes the user's cache folder.
     """

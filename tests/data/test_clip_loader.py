@@ -105,3 +105,18 @@ def test_an_epoch_or_batch_that_does_not_exist_is_refused() -> None:
         loader().epoch(-1)
     with pytest.raises(ValueError, match="`start_batch` must be 0 to 4, got 5"):
         loader().epoch(0, 5)
+
+
+def test_epochs_may_have_clips_of_their_own() -> None:
+    def of_epoch(epoch: int) -> MotionSet:
+        return MotionSet("train", torch.arange(20 * epoch + epoch, 20 * epoch + epoch + 8))
+
+    settings = {"sampling": ClipSampling(kind="rate", num_frames=4, rate=8.0), "batch_size": 8,
+                "device": "cpu", "shuffle": False, "seed": 0}  # fmt: skip
+    loaded = ClipLoader(of_epoch, PREPARE, **settings)
+    assert loaded.num_samples == 8
+    for epoch in (0, 3):
+        alone = ClipLoader(of_epoch(epoch), PREPARE, **settings)
+        ((clips, labels),), ((same, their_labels),) = loaded.epoch(epoch), alone.epoch(epoch)
+        assert torch.equal(clips.frames, same.frames) and torch.equal(labels, their_labels)
+    assert labels.tolist() == [3, 4, 5, 6, 7, 8, 9, 0]

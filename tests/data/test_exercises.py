@@ -56,10 +56,22 @@ def test_splits_have_their_sizes_share_no_clip_and_all_classes_equally() -> None
         "exercises", "test", preprocessing=ClipPreprocessing(height=24, width=32, rate=8.0), limit=7
     )
     assert len(by_name) == 7 and torch.equal(by_name.frames(3, some), test.frames(3, some))
-    further = further_exercises(7, SIZE)
-    assert len(further) == 7 and min(further.indices.tolist()) == 1000
     with pytest.raises(ValueError, match="`validation_fraction` must be between"):
         load_exercises("train", SIZE, validation_fraction=1.0)
+
+
+def test_further_clips_are_in_no_split_others_in_each_epoch_and_of_who_works_with_the_legs() -> (
+    None
+):
+    first, second = (further_exercises(9, SIZE, epoch=epoch) for epoch in (0, 1))
+    assert min(first.indices.tolist()) >= 1000
+    assert not set(first.indices.tolist()) & set(second.indices.tolist())
+    for clips in (first, second):
+        assert [EXERCISE_CLASSES[label] for label in clips.labels.tolist()] == 3 * [
+            "BodyWeightSquats",
+            "JumpingJack",
+            "Lunges",
+        ]
 
 
 @pytest.mark.parametrize("index", range(20))
