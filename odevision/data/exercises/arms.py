@@ -88,7 +88,7 @@ def juggling_arms(draws: Draws, seconds: Curve, body: Body, trunk: Trunk) -> Arm
         trunk: where the shoulders are.
     """
     throws, num_balls = draws.between(2, 4.5), draws.one_of((3, 3, 3, 4, 5))  # a second
-    across, height = draws.between(0.04, 0.12), draws.between(0.06, 0.2)
+    across, height = draws.between(0.04, 0.15), draws.between(0.06, 0.3)
     apart, low, ahead = (
         draws.between(0.14, 0.24),
         draws.between(-0.38, -0.22),

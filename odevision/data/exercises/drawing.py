@@ -113,49 +113,67 @@ def draw_clip(
     Returns:
         The frames.
     """
-    rows, columns = view.size
     image = _ground(draws, view)
     colors = _colors(draws, {limb.part for limb in limbs})
     contrast = draws.between(0, 0.45)  # of the patterns on clothes
-    nearest = torch.full((len(image), rows, columns), math.inf)
+    nearest = torch.full((len(image), *view.size), math.inf)
     for limb in limbs:
-        texture = (
-            14 * draws.uniform(1),
-            3 * draws.uniform(1),
-            6 * draws.uniform(2),
-            contrast * draws.uniform(1),
-        )
-        start, start_radius = _on_screen(limb.start, limb.radius, view)
-        end, end_radius = _on_screen(limb.end, limb.radius, view)
-        box = _box(
-            start, end, max(float(start_radius.max()), float(end_radius.max())) + 1, view.size
-        )
-        if box is None:
-            continue
-        top, bottom, left, right = box
-        x = (torch.arange(left, right) + 0.5)[None, None, :] - start[:, 0, None, None]
-        y = (torch.arange(top, bottom) + 0.5)[None, :, None] - start[:, 1, None, None]
-        along_x, along_y = (end - start)[:, :2, None, None].unbind(1)
-        squared = (along_x.square() + along_y.square()).clamp(min=1e-4)
-        along = ((x * along_x + y * along_y) / squared).clamp(0, 1)
-        radius = torch.lerp(start_radius[:, None, None], end_radius[:, None, None], along).clamp(
-            min=0.35
-        )
-        distance = torch.hypot(x - along * along_x, y - along * along_y)
-        across = (y * along_x - x * along_y) / squared.sqrt() / radius
-        (waves_along, waves_across, phase, strength) = texture
-        pattern = torch.sin(waves_along * along + phase[0]) * torch.cos(
-            waves_across * across + phase[1]
-        )
-        light = 1 + strength * pattern - 0.25 * (distance / radius).clamp(max=1).square()
-        cover = (radius - distance + 0.5).clamp(0, 1)
-        depth = ((start[:, 2] + end[:, 2]) / 2)[:, None, None]
-        depths = nearest[:, top:bottom, left:right]
-        cover = torch.where(depth < depths, cover, 0.0)
-        depths.copy_(torch.where(cover > 0.5, depth, depths))
-        part = image[:, :, top:bottom, left:right]
-        part.lerp_(colors[limb.part][:, None, None] * light[:, None], cover[:, None])
+        _draw_limb(image, nearest, limb, view, colors[limb.part], _Pattern(draws, contrast))
     return _as_filmed(draws, image, seconds)
+
+
+class _Pattern:
+    """Waves along and across a limb.
+
+    Args:
+        draws: gives how many, and how strong.
+        contrast: most that they change the brightness.
+    """
+
+    def __init__(self, draws: Draws, contrast: float) -> None:
+        """Draw them."""
+        along, across, self.shift_along, self.shift_across, strength = draws.uniform(5).tolist()
+        self.along, self.across = 14 * along, 3 * across
+        self.strength = contrast * strength
+
+    def brightness(self, along: Tensor, across: Tensor) -> Tensor:
+        """Factor on the brightness: 0 to 1 along the limb, -1 to 1 across it."""
+        waves = torch.sin(self.along * along + 6 * self.shift_along)
+        return 1 + self.strength * waves * torch.cos(self.across * across + 6 * self.shift_across)
+
+
+def _draw_limb(
+    image: Float[Tensor, "frames 3 height width"],
+    nearest: Float[Tensor, "frames height width"],
+    limb: Limb,
+    view: View,
+    color: Float[Tensor, " 3"],
+    pattern: _Pattern,
+) -> None:
+    """Draw a limb into `image` where it is in front of what `nearest` tells, and bring both up."""
+    start, start_radius = _on_screen(limb.start, limb.radius, view)
+    end, end_radius = _on_screen(limb.end, limb.radius, view)
+    margin = float(torch.maximum(start_radius, end_radius).max()) + 1
+    box = _box(start, end, margin, view.size)
+    if box is None:
+        return
+    rows, columns = box
+    x = torch.arange(columns.start, columns.stop) + 0.5 - start[:, 0, None, None]
+    y = (torch.arange(rows.start, rows.stop) + 0.5)[:, None] - start[:, 1, None, None]
+    along_x, along_y = (end - start)[:, :2, None, None].unbind(1)
+    squared = (along_x.square() + along_y.square()).clamp(min=1e-4)
+    along = ((x * along_x + y * along_y) / squared).clamp(0, 1)
+    radius = torch.lerp(start_radius[:, None, None], end_radius[:, None, None], along)
+    radius = radius.clamp(min=0.35)
+    distance = torch.hypot(x - along * along_x, y - along * along_y)
+    across = (y * along_x - x * along_y) / squared.sqrt() / radius
+    roundness = 0.25 * (distance / radius).clamp(max=1).square()
+    light = pattern.brightness(along, across) - roundness
+    depth = ((start[:, 2] + end[:, 2]) / 2)[:, None, None]
+    before = nearest[:, rows, columns]
+    cover = torch.where(depth < before, (radius - distance + 0.5).clamp(0, 1), 0.0)
+    before.copy_(torch.where(cover > 0.5, depth, before))
+    image[:, :, rows, columns].lerp_(color[:, None, None] * light[:, None], cover[:, None])
 
 
 def _on_screen(point: Tensor, radius: float, view: View) -> tuple[Places, Curve]:
@@ -183,14 +201,13 @@ def _on_screen(point: Tensor, radius: float, view: View) -> tuple[Places, Curve]
 
 def _box(
     start: Places, end: Places, margin: float, size: tuple[int, int]
-) -> tuple[int, int, int, int] | None:
+) -> tuple[slice, slice] | None:
     """Rows and columns within which a limb is in all frames; None if it is never seen."""
     both = torch.cat([start, end])
-    left, top = (int(math.floor(float(value) - margin)) for value in both[:, :2].amin(0))
-    right, bottom = (int(math.ceil(float(value) + margin)) for value in both[:, :2].amax(0))
-    top, left = max(0, top), max(0, left)
+    left, top = (max(0, math.floor(value - margin)) for value in both[:, :2].amin(0).tolist())
+    right, bottom = (math.ceil(value + margin) for value in both[:, :2].amax(0).tolist())
     bottom, right = min(size[0], bottom), min(size[1], right)
-    return None if top >= bottom or left >= right else (top, bottom, left, right)
+    return None if top >= bottom or left >= right else (slice(top, bottom), slice(left, right))
 
 
 def _ground(draws: Draws, view: View) -> Float[Tensor, "frames 3 height width"]:

@@ -73,7 +73,7 @@ def box(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
     found = limbs(body, stance, trunk, boxing_arms(draws, punches, body, trunk))
     if draws.chance(0.95):
         distance = 1.05 * body.arm + 0.25
-        swing = draws.between(0, 0.15) * draws.drift(seconds, 0.4, 1.2)
+        swing = draws.between(0, 0.3) * draws.drift(seconds, 0.4, 1.2)
         aside = 0.05 * draws.drift(seconds)
         top = points(seconds, distance, 0, 1.35 * body.height)
         bottom = points(seconds, distance + swing, aside, draws.between(0.4, 1))
@@ -83,17 +83,19 @@ def box(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
 
 
 def juggle(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
-    """Balls in the air, and hands that throw them."""
+    """Balls in the air, and hands that throw them; some people sit, some wander about."""
+    liveliness = draws.between(0.2, 1) if draws.chance(0.4) else draws.between(0, 0.2)
+    ahead, left = (0.3 * liveliness * draws.drift(seconds) for _ in range(2))
+    sits = draws.chance(0.15)
+    hips, knees = (0.5, draws.between(0.2, 0.4)) if sits else (1.0, draws.between(0, 0.1))
     stance = Stance(
-        pelvis=points(
-            seconds,
-            draws.between(0, 0.05) * draws.drift(seconds),
-            draws.between(0, 0.08) * draws.drift(seconds),
-            body.ankle + _standing(draws, body),
+        pelvis=points(seconds, ahead, left, body.ankle + hips * _standing(draws, body)),
+        lean=draws.between(0, 0.1) + 0.25 * liveliness * draws.drift(seconds),
+        turn=0.8 * liveliness * draws.drift(seconds),
+        feet=(
+            points(seconds, ahead + knees, left + 1.2 * body.hip, body.ankle),
+            points(seconds, ahead + knees * sits, left - 1.2 * body.hip, body.ankle),
         ),
-        lean=draws.between(0, 0.1) + 0.05 * draws.drift(seconds),
-        turn=draws.between(0, 0.4) * draws.drift(seconds),
-        feet=_feet(seconds, body, (draws.between(0, 0.1), 0), 1.2 * body.hip),
         knees=mirrored(seconds, 1, 0, 0.1),
     )
     trunk = Trunk(body, stance)
