@@ -55,7 +55,8 @@ class ClipLoader:
         Raises:
             ValueError: If the arguments do not fit each other.
         """
-        self.source = source if isinstance(source, ClipSource) else source(0)
+        self._source_of = (lambda epoch: source) if isinstance(source, ClipSource) else source
+        self.source = self._source_of(0)
         epochs = Epochs(
             len(self.source),
             batch_size=batch_size,
@@ -68,7 +69,6 @@ class ClipLoader:
             raise ValueError("`source` must have videos, got an empty one.")
         if augmentation is not None:
             augmentation.check_frames(*preprocessing.size)
-        self._source_of = (lambda epoch: source) if isinstance(source, ClipSource) else source
         self.preprocessing = preprocessing
         self.sampling = sampling
         self.epochs = epochs

@@ -1,15 +1,56 @@
-"""Which numbers the clips of a split have, of sets whose clips are made from a number."""
+"""Sets whose clips are made, each from a number: their splits, labels, times and seeds."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
+
+from odevision.data.hashing import hash_integer
+
+Split = Literal["train", "validation", "test"]
+
+_SPLIT_SEED = {"train": 1, "validation": 1, "test": 2}
+
+
+class MadeClips:
+    """What `ClipSource`s have in common whose clips are made when asked for.
+
+    Clip k is the same in every run and on every machine.
+
+    Args:
+        split: "train", "validation" (carved out of train) or "test".
+        indices: Numbers of its clips within the official split; the class is the number modulo the
+            number of classes.
+    """
+
+    class_names: tuple[str, ...]
+    num_frames: int
+    frames_per_second: float
+
+    def __init__(self, split: Split, indices: Int64[Tensor, " num"]) -> None:
+        """Keep both."""
+        self.split: str = split
+        self.indices = indices
+        self.labels = indices % len(self.class_names)
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.indices)
+
+    def seconds(self, index: int) -> Float64[Tensor, " frames"]:
+        """Return the times of a clip's frames."""
+        del index
+        return torch.arange(self.num_frames, dtype=torch.float64) / self.frames_per_second
+
+    def seed(self, index: int) -> int:
+        """Return the seed of all that is random in a clip."""
+        return hash_integer(_SPLIT_SEED[self.split], int(self.indices[index]))
 
 
 def made_clips(
-    split: Literal["train", "validation", "test"],
+    split: Split,
     num: Mapping[str, int],
     *,
     validation_fraction: float,

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from odevision.data.clip_sampling import ClipSampling, sample_clip
-from odevision.data.hashing import hash_integer
-from odevision.data.made_clips import made_clips
+from odevision.data.made_clips import MadeClips, Split, made_clips
 from odevision.data.video_frame import Frame
 from odevision.data.video_writer import write_video
 
@@ -45,7 +44,6 @@ MOTION_SIZE = 32
 NUM_MOTION = {"train": 4_000, "test": 1_000}
 """Clips of each official split."""
 
-_SPLIT_SEED = {"train": 1, "test": 2}
 _SHIFT_SPEED = {"slow": (0.15, 0.25), "fast": (0.35, 0.55)}
 """Widths of the frame a second."""
 
@@ -58,47 +56,24 @@ _PULSE_SECONDS = (1.0, 1.6)
 _SIDE, _SWELLING = 0.3, 0.6
 
 
-class MotionSet:
-    """A split of `motion`; a `ClipSource`. Clip k is the same in every run and on every machine.
-
-    Args:
-        split: "train", "validation" (carved out of train) or "test".
-        indices: Numbers of its clips within the official split; the class is the number modulo ten.
-    """
+class MotionSet(MadeClips):
+    """A split of `motion`; a `ClipSource`. Clips are made when asked for."""
 
     name: str = "motion"
     class_names: tuple[str, ...] = MOTION_CLASSES
-
-    def __init__(
-        self, split: Literal["train", "validation", "test"], indices: Int64[Tensor, " num"]
-    ) -> None:
-        """Keep both; clips are made when asked for."""
-        self.split: str = split
-        self.indices = indices
-        self.labels = indices % len(MOTION_CLASSES)
-
-    def __len__(self) -> int:
-        """Return the number of clips."""
-        return len(self.indices)
-
-    def seconds(self, index: int) -> Float64[Tensor, " frames"]:
-        """Return the times of a clip's frames."""
-        del index
-        num = round(DURATION_SECONDS * FRAMES_PER_SECOND)
-        return torch.arange(num, dtype=torch.float64) / FRAMES_PER_SECOND
+    num_frames = round(DURATION_SECONDS * FRAMES_PER_SECOND)
+    frames_per_second = FRAMES_PER_SECOND
 
     def frames(
         self, index: int, chosen: Int64[Tensor, " chosen"]
     ) -> UInt8[Tensor, "chosen 3 height width"]:
         """Make some frames of a clip."""
-        number = int(self.indices[index])
-        official = "test" if self.split == "test" else "train"
-        scene = draw_scene(int(self.labels[index]), hash_integer(_SPLIT_SEED[official], number))
+        scene = draw_scene(int(self.labels[index]), self.seed(index))
         return render(scene, self.seconds(index)[chosen].float())
 
 
 def load_motion(
-    split: Literal["train", "validation", "test"],
+    split: Split,
     *,
     validation_fraction: float = 0.1,
     limit: int | None = None,

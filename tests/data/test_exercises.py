@@ -25,8 +25,8 @@ SIZE = (24, 32)
 SECONDS = torch.arange(100) / 20
 """Long enough for two repetitions of the slowest exercise."""
 
-HEAD, NECK, PELVIS = 3, 0, 0
-"""Places of the head and of the torso among the limbs."""
+HEAD, PELVIS = 3, 0
+"""Places of the head, and of the torso that starts at the pelvis, among the limbs."""
 
 
 def person(name: str, seed: int) -> tuple[Body, list[Limb]]:

@@ -108,7 +108,7 @@ class Trunk:
         self.ahead, self.upright = ahead, upright
         self.neck = self.pelvis + body.torso * self.spine
         self.head = self.neck + 0.085 * body.height * _unit(self.spine + 0.3 * upright)
-        self.hips = self.pelvis + body.hip * self.left, self.pelvis - body.hip * self.left
+        self.hips = self.pair(self.pelvis, 0, body.hip, 0)
         self.shoulders = self.pair(self.neck, 0, body.shoulder, -0.03)
 
     def at(
@@ -164,11 +164,11 @@ class Arms:
 def limbs(body: Body, stance: Stance, trunk: Trunk, arms: Arms) -> list[Limb]:
     """All parts of a person, and what is with it."""
     thick = body.fatness * body.height
-    neck, head, wide = trunk.neck, trunk.head, 0.8 * body.shoulder
+    neck, head = trunk.neck, trunk.head
     back = trunk.at(head, -0.015, 0, 0.03)
     found = [
         Limb(trunk.pelvis, trunk.at(neck, 0, 0, -0.1), 0.075 * thick, "shirt"),
-        Limb(trunk.at(neck, 0, wide, 0), trunk.at(neck, 0, -wide, 0), 0.045 * thick, "shirt"),
+        Limb(*trunk.pair(neck, 0, 0.8 * body.shoulder, 0), 0.045 * thick, "shirt"),
         Limb(*trunk.hips, 0.06 * thick, "trousers"),
         Limb(head, trunk.at(head, 0, 0, 0.03), 0.05 * body.height, "skin"),
         Limb(back, back, 0.048 * body.height, "hair"),

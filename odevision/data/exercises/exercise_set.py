@@ -1,28 +1,22 @@
 """`exercises`: labeled clips of drawn people, made when asked for, with the classes of `ucf5`."""
 
-from typing import Literal
-
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from odevision.data.exercises.body import draw_body
 from odevision.data.exercises.drawing import draw_clip, draw_view
 from odevision.data.exercises.draws import Draws
 from odevision.data.exercises.movements import MOVEMENTS
-from odevision.data.hashing import hash_integer
-from odevision.data.made_clips import made_clips
+from odevision.data.made_clips import MadeClips, Split, made_clips
 
 EXERCISE_CLASSES = tuple(MOVEMENTS)
-FRAMES_PER_SECOND = 12.5
-NUM_FRAMES = 64
 
 NUM_EXERCISES = {"train": 1_000, "test": 200}
 """Clips of each official split."""
 
-_SPLIT_SEED = {"train": 1, "test": 2}
 _BESIDE_VIDEOS = ("BodyWeightSquats", "JumpingJack", "Lunges")
-"""Drawn boxers and jugglers would teach to take the real ones for each other."""
+"""Boxers and jugglers as they were drawn first taught to take the real ones for each other."""
 
 _IS_CLOSE = (0.05, 0.6, 0.75, 0.2, 0.05)
 """How likely only the upper half of a person is to be seen, by class."""
@@ -31,46 +25,30 @@ _SEEN_FROM = ("anywhere", "side", "front", "anywhere", "anywhere")
 """Where most cameras stand, by class: jugglers face them, boxers face their bag."""
 
 
-class ExerciseSet:
-    """Clips of drawn people; a `ClipSource`. Clip k is the same in every run.
+class ExerciseSet(MadeClips):
+    """Clips of drawn people; a `ClipSource`.
 
     Args:
-        split: "train", "validation" (carved out of train) or "test".
-        indices: Numbers of its clips within the official split; the class is the number modulo 5.
+        split: As for `MadeClips`.
+        indices: Likewise.
         size: Height and width of a frame, in pixels.
     """
 
     name: str = "exercises"
     class_names: tuple[str, ...] = EXERCISE_CLASSES
+    num_frames = 64
+    frames_per_second = 12.5
 
-    def __init__(
-        self,
-        split: Literal["train", "validation", "test"],
-        indices: Int64[Tensor, " num"],
-        size: tuple[int, int],
-    ) -> None:
+    def __init__(self, split: Split, indices: Int64[Tensor, " num"], size: tuple[int, int]) -> None:
         """Keep them; clips are drawn when asked for."""
-        self.split: str = split
-        self.indices = indices
+        super().__init__(split, indices)
         self.size = size
-        self.labels = indices % len(EXERCISE_CLASSES)
-
-    def __len__(self) -> int:
-        """Return the number of clips."""
-        return len(self.labels)
-
-    def seconds(self, index: int) -> Float64[Tensor, " frames"]:
-        """Return the times of a clip's frames."""
-        del index
-        return torch.arange(NUM_FRAMES, dtype=torch.float64) / FRAMES_PER_SECOND
 
     def frames(
         self, index: int, chosen: Int64[Tensor, " chosen"]
     ) -> UInt8[Tensor, "chosen 3 height width"]:
         """Draw some frames of a clip."""
-        label = int(self.labels[index])
-        official = "test" if self.split == "test" else "train"
-        draws = Draws(hash_integer(_SPLIT_SEED[official], int(self.indices[index])))
+        label, draws = int(self.labels[index]), Draws(self.seed(index))
         seconds = self.seconds(index)[chosen].float()
         body = draw_body(draws)
         limbs = MOVEMENTS[EXERCISE_CLASSES[label]](draws, seconds, body)
@@ -86,7 +64,7 @@ class ExerciseSet:
 
 
 def load_exercises(
-    split: Literal["train", "validation", "test"],
+    split: Split,
     size: tuple[int, int],
     *,
     validation_fraction: float = 0.1,

@@ -39,7 +39,7 @@ def squat(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
         pelvis=points(seconds, -back * way, 0, body.ankle + standing * (1 - depth * way) + lift),
         lean=draws.between(0, 0.1) + draws.between(0.2, 0.9) * way,
         turn=draws.between(-0.1, 0.1) * draws.drift(seconds),
-        feet=_feet(seconds, body, (0, 0), wide, (lift, lift)),
+        feet=_feet(seconds, body, (0, 0), (wide, -wide), (lift, lift)),
         knees=mirrored(seconds, 1, toes, 0),
     )
     trunk = Trunk(body, stance)
@@ -57,15 +57,17 @@ def box(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
     lean = draws.between(0, 0.4) + 0.1 * draws.drift(seconds, 0.3, 1)
     if draws.chance(0.3):  # ducks now and then
         lean = lean + 0.3 * draws.drift(seconds, 0.3, 1).clamp(min=0)
-    height = body.ankle + bounce
     stance = Stance(
-        pelvis=points(seconds, ahead, left, 0.93 * _standing(draws, body) + height),
+        pelvis=points(seconds, ahead, left, 0.93 * _standing(draws, body) + (body.ankle + bounce)),
         lean=lean,
         turn=draws.between(-0.1, 0.1) * draws.drift(seconds)
         + draws.between(0.1, 0.6) * (punches.right - punches.left),
-        feet=(
-            points(seconds, ahead + length, left + wide, height),
-            points(seconds, ahead - length, left - wide, height),
+        feet=_feet(
+            seconds,
+            body,
+            (ahead + length, ahead - length),
+            (left + wide, left - wide),
+            (bounce, bounce),
         ),
         knees=mirrored(seconds, 1, 0.3, 0),
     )
@@ -92,9 +94,11 @@ def juggle(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
         pelvis=points(seconds, ahead, left, body.ankle + hips * _standing(draws, body)),
         lean=draws.between(0, 0.1) + 0.25 * liveliness * draws.drift(seconds),
         turn=0.8 * liveliness * draws.drift(seconds),
-        feet=(
-            points(seconds, ahead + knees, left + 1.2 * body.hip, body.ankle),
-            points(seconds, ahead + knees * sits, left - 1.2 * body.hip, body.ankle),
+        feet=_feet(
+            seconds,
+            body,
+            (ahead + knees, ahead + knees * sits),
+            (left + 1.2 * body.hip, left - 1.2 * body.hip),
         ),
         knees=mirrored(seconds, 1, 0, 0.1),
     )
@@ -116,7 +120,7 @@ def jumping_jack(draws: Draws, seconds: Curve, body: Body) -> list[Limb]:
         pelvis=points(seconds, 0, 0, hips),
         lean=torch.full_like(seconds, draws.between(0, 0.1)),
         turn=draws.between(-0.1, 0.1) * draws.drift(seconds),
-        feet=_feet(seconds, body, (0, 0), apart, (lift, lift)),
+        feet=_feet(seconds, body, (0, 0), (apart, -apart), (lift, lift)),
         knees=mirrored(seconds, 1, 0.3, 0),
     )
     trunk = Trunk(body, stance)
@@ -153,14 +157,14 @@ def _lunging_legs(
         base = math.sqrt(max(standing**2 - half**2, 0.2))
         height = body.ankle + base * (1 - drop * way)
         pelvis = points(seconds, draws.between(-0.05, 0.05) * way, 0, height)
-        return pelvis, _feet(seconds, body, (half, -half), wide)
+        return pelvis, _feet(seconds, body, (half, -half), (wide, -wide))
     if form == "jump":  # the feet change places in the air
         turn = torch.sin(math.pi * (draws.between(0.5, 0.9) * seconds + draws.between(0, 1)))
         apart = turn.sign() * turn.abs() ** 0.6
         air = 1 - apart.abs()
         height = body.ankle + standing * (1 - drop * apart.abs()) + 0.25 * air * (air > 0.5)
         half = apart * step / 2
-        feet = _feet(seconds, body, (half, -half), wide, (0.2 * air, 0.2 * air))
+        feet = _feet(seconds, body, (half, -half), (wide, -wide), (0.2 * air, 0.2 * air))
         return points(seconds, 0, 0, height), feet
     if form == "walking":  # the foot behind comes to the front, the body with it
         progress = draws.between(0.3, 0.6) * seconds + draws.between(0, 1)
@@ -174,7 +178,7 @@ def _lunging_legs(
         along = (left + right) / 2 * draws.between(0.6, 1)
         lift = 0.12 * torch.sin(math.pi * moved)
         lifts = lift * is_left, lift * ~is_left
-        feet = _feet(seconds, body, (left - along, right - along), wide, lifts)
+        feet = _feet(seconds, body, (left - along, right - along), (wide, -wide), lifts)
         height = body.ankle + standing * (0.97 - drop * down)
         return points(seconds, (left + right) / 2 - along, 0, height), feet
     # A step forward, backward or aside, down, and back again.
@@ -185,13 +189,10 @@ def _lunging_legs(
     height = body.ankle + standing * (1 - drop * way)
     if form == "sideways":
         left, right = wide + go * is_left, wide + go * ~is_left
-        feet = (
-            points(seconds, 0, left, body.ankle + lifts[0]),
-            points(seconds, 0, -right, body.ankle + lifts[1]),
-        )
+        feet = _feet(seconds, body, (0, 0), (left, -right), lifts)
         aside = 0.8 * go * torch.where(is_left, 1.0, -1.0)
         return points(seconds, 0, aside, height), feet
-    feet = _feet(seconds, body, (go * is_left, go * ~is_left), wide, lifts)
+    feet = _feet(seconds, body, (go * is_left, go * ~is_left), (wide, -wide), lifts)
     return points(seconds, 0.6 * go, 0, height), feet
 
 
@@ -204,13 +205,13 @@ def _feet(
     seconds: Curve,
     body: Body,
     ahead: tuple[Curve | Number, Curve | Number],
-    aside: Curve | Number,
+    left: tuple[Curve | Number, Curve | Number],
     lift: tuple[Curve | Number, Curve | Number] = (0.0, 0.0),
 ) -> tuple[Points, Points]:
-    """Ankles so far ahead, so far from the middle and so high over the ground, left and right."""
+    """Ankles, the left one first: how far ahead, to the left and over the ground each is."""
     return (
-        points(seconds, ahead[0], aside, body.ankle + lift[0]),
-        points(seconds, ahead[1], -aside, body.ankle + lift[1]),
+        points(seconds, ahead[0], left[0], body.ankle + lift[0]),
+        points(seconds, ahead[1], left[1], body.ankle + lift[1]),
     )
 
 
