@@ -15,9 +15,6 @@ EXERCISE_CLASSES = tuple(MOVEMENTS)
 NUM_EXERCISES = {"train": 1_000, "test": 200}
 """Clips of each official split."""
 
-_BESIDE_VIDEOS = ("BodyWeightSquats", "JumpingJack", "Lunges")
-"""Boxers and jugglers as they were drawn first taught to take the real ones for each other."""
-
 _IS_CLOSE = (0.05, 0.6, 0.75, 0.2, 0.05)
 """How likely only the upper half of a person is to be seen, by class."""
 
@@ -94,7 +91,5 @@ def further_exercises(num: int, size: tuple[int, int], *, epoch: int) -> Exercis
         size: Height and width of a frame, in pixels.
         epoch: Counted from 0; each has clips of its own.
     """
-    numbers = torch.arange(epoch * num, (epoch + 1) * num)
-    labels = torch.tensor([EXERCISE_CLASSES.index(name) for name in _BESIDE_VIDEOS])
-    first = NUM_EXERCISES["train"] + numbers * len(EXERCISE_CLASSES)
-    return ExerciseSet("train", first + labels[numbers % len(labels)], size)
+    first = NUM_EXERCISES["train"] + epoch * num
+    return ExerciseSet("train", torch.arange(first, first + num), size)
